@@ -1,0 +1,1213 @@
+#!/usr/bin/env python3
+"""Train a small neural network on MNIST and read handwritten digits from pictures with it.
+
+    python mnist_digits.py                        train on MNIST, evaluate, save, read samples/, plot
+    python mnist_digits.py photo.jpg scans/       read these pictures with the saved network
+    python mnist_digits.py --train photo.jpg      train first, then read
+    python mnist_digits.py --help                 everything else
+
+Names used throughout:
+    gray    (H, W) uint8             a picture, 0 black .. 255 white
+    ink     (H, W) uint8             the same picture as pen on paper, 0 paper .. 255 ink
+    box     (x, y, w, h)             where a digit stands on its picture, in pixels
+    digit   (28, 28) uint8           the ink of one digit in MNIST's own frame
+    batch   (N, 28, 28, 1) float32   what the network takes, 0 .. 1
+    probs   (N, 10) float32          what the network answers, rows sum to 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import json
+import math
+import os
+import platform
+import re
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout
+from itertools import islice
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__version__ = "0.1.0"
+
+FIELD = 28  # MNIST's pictures are 28 x 28, ...
+BOX = 20  # the longer side of the digit fills 20 of them, ...
+CENTROID = 14.0  # and its centre of mass lies on pixel 14.0 (14.01, 14.00 over the 60,000)
+
+PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+WORKING_SIDE = 1024  # pixels that digits are looked for on: sheets of 50 are still legible, 12 megapixels are fast
+SAMPLES = Path(__file__).resolve().parent / "samples"
+
+Predict = Callable[[np.ndarray], np.ndarray]  # batch -> probs
+
+
+class InputError(Exception):
+    """Something that was given cannot be used; the message says what, and the way out."""
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels: left, top, width, height."""
+
+    x: int
+    y: int
+    w: int
+    h: int
+
+
+class Page(NamedTuple):
+    """What was found on one picture before the network sees it."""
+
+    path: str
+    thumbnail: np.ndarray  # (H, W) uint8, small enough to keep
+    size: tuple[int, int]  # (width, height) of the picture itself, in pixels
+    rows: list[list[Box]]  # the digits in reading order
+    digits: np.ndarray  # (N, 28, 28) uint8, in the same order
+    error: str | None
+
+
+class Reading(NamedTuple):
+    """What was read from one picture."""
+
+    page: Page
+    probs: np.ndarray  # (N, 10) float32
+    text: str  # rows parted by a newline, "?" for a digit below the wanted confidence
+
+    @property
+    def confidence(self) -> float | None:
+        """That of the least certain digit: a text is read right only where each digit is."""
+        return float(self.probs.max(axis=1).min()) if len(self.probs) else None
+
+
+class Data(NamedTuple):
+    """A data set: digits (N, 28, 28) uint8 and labels (N,) int64 in 0 .. 9, to train with and to test with."""
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Images: file -> gray -> ink -> digits
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def picture_paths(arguments: Iterable[str]) -> Iterator[str]:
+    """Yield the pictures that files and folders name, folders with all below them, 2.png before 10.png."""
+
+    def natural(path: Path) -> list[Any]:
+        return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", str(path))]
+
+    for argument in arguments:
+        if not Path(argument).is_dir():
+            yield argument
+            continue
+        inside = [path for path in Path(argument).rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES]
+        yield from map(str, sorted((path for path in inside if path.name[0] != "."), key=natural))
+
+
+def read_bytes(path: str) -> np.ndarray:
+    """Return a file's content, (N,) uint8; raise InputError where there is none."""
+    try:
+        content = np.fromfile(path, np.uint8)  # unlike cv2.imread, opens any name on any system, and says why not
+    except FileNotFoundError as err:
+        raise InputError("no such file; check the path") from err
+    except IsADirectoryError as err:
+        raise InputError("no pictures in this folder; it takes " + ", ".join(sorted(PICTURE_SUFFIXES))) from err
+    except OSError as err:
+        raise InputError(f"cannot be opened ({err.strerror}); check the file and its permissions") from err
+    if not content.size:
+        raise InputError("the file is empty; copy or save it again")
+    return content
+
+
+def decode_picture(content: np.ndarray) -> np.ndarray:
+    """Decode the bytes of a picture file to (H, W, C) uint8: grey, BGR or BGR with alpha, turned as EXIF says."""
+    try:
+        picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        if picture is not None and (picture.ndim == 2 or picture.shape[2] == 3):
+            picture = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # UNCHANGED is blind to EXIF
+    except cv2.error as err:
+        raise InputError(f"cannot be decoded ({err.err}); save it as PNG or JPEG") from err
+    if picture is None:
+        raise InputError("not a whole picture; save it again as PNG or JPEG")
+    if picture.dtype != np.uint8:
+        picture = cv2.convertScaleAbs(picture, alpha=255 / np.iinfo(picture.dtype).max)
+    return picture
+
+
+def to_gray(picture: np.ndarray) -> np.ndarray:
+    """Return a decoded picture as gray, (H, W) uint8, transparent parts filled.
+
+    Where most is transparent, what is not is ink of whatever colour; else it is paper, and the holes become paper.
+    """
+    if picture.shape[2] < 4:
+        return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    alpha = picture[:, :, 3]
+    if np.mean(alpha > 127) < 0.5:
+        return 255 - alpha
+    gray = cv2.cvtColor(picture, cv2.COLOR_BGRA2GRAY)
+    paper = np.median(gray[alpha > 127])
+    return (paper + (gray - paper) * (alpha / 255)).astype(np.uint8)
+
+
+def shrink(gray: np.ndarray, side: int) -> np.ndarray:
+    """Return a picture at most `side` pixels wide and high, by averaging areas; a small one as it is."""
+    scale = side / max(gray.shape)
+    return cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else gray
+
+
+def to_ink(gray: np.ndarray) -> np.ndarray:
+    """Return the ink of a gray picture, (H, W) uint8: 0 where it is paper, 255 at its strongest.
+
+    Dark on light and light on dark come out alike, and shades wider than any stroke vanish. Raises InputError where
+    nothing stands out.
+    """
+    if is_light_on_dark(gray):
+        gray = 255 - gray
+    width = max(gray.shape) // 3 | 1  # wider than the stroke of a thick brush in a small picture, narrower than shades
+    smooth = cv2.medianBlur(gray, 3) if max(gray.shape) > 100 else gray  # grain would lift the paper
+    paper = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
+    ink = cv2.divide(cv2.subtract(paper, gray), paper, scale=255)  # the share of the light that the pen takes away
+    contrast = np.percentile(ink, 99.9) if ink.size > 10_000 else ink.max()
+    if contrast < 16:
+        raise InputError("no digit found; is there one, in a pen that stands out from the paper?")
+    ink = cv2.convertScaleAbs(ink, alpha=255 / contrast)
+    threshold, _ = cv2.threshold(ink, 0, 255, cv2.THRESH_OTSU)
+    ink[ink < threshold * 0.7] = 0  # below the threshold itself, for the grey rim of a stroke belongs to it
+    return ink
+
+
+def is_light_on_dark(gray: np.ndarray) -> bool:
+    """Tell the polarity of a gray picture: what differs most from its surroundings is ink, lighter or darker.
+
+    The skewness of the deviations from a wide mean has its sign, under any light.
+    """
+    small = shrink(gray, 256).astype(np.float32)  # no detail is asked for, and a wide blur is slow
+    deviation = small - cv2.GaussianBlur(small, (0, 0), max(small.shape) / 4)
+    return float(np.mean((deviation - deviation.mean()) ** 3)) > 0
+
+
+def find_digits(ink: np.ndarray) -> list[list[Box]]:
+    """Return the boxes of the digits, row by row from top to bottom, each row from left to right.
+
+    Connected ink is one mark; marks one above the other within a row, as the two strokes of a 5, are one digit.
+    """
+    _, _, stats, _ = cv2.connectedComponentsWithStats((ink > 0).astype(np.uint8))
+    marks = [Box(*map(int, stat[:4])) for stat in stats[1:]]
+    tallest = max(mark.h for mark in marks)
+    marks = [mark for mark in marks if max(mark.w, mark.h) > tallest / 4]  # smaller is a speck or a full stop
+
+    rows: list[list[Box]] = []
+    for mark in sorted(marks, key=lambda mark: mark.h, reverse=True):
+        middle = mark.y + mark.h / 2
+        row = next((row for row in rows if row[0].y < middle < row[0].y + row[0].h), None)
+        if row:
+            row.append(mark)
+        else:
+            rows.append([mark])
+    rows.sort(key=lambda row: row[0].y)
+    return [join_overlapping(sorted(row)) for row in rows]
+
+
+def join_overlapping(row: list[Box]) -> list[Box]:
+    """Join the neighbours in a row, sorted by x, of which one stands above the other for most of its width."""
+    joined = row[:1]
+    for box in row[1:]:
+        last = joined[-1]
+        shared = min(last.x + last.w, box.x + box.w) - box.x
+        if shared > min(last.w, box.w) / 2:
+            x, y = min(last.x, box.x), min(last.y, box.y)
+            right, bottom = max(last.x + last.w, box.x + box.w), max(last.y + last.h, box.y + box.h)
+            joined[-1] = Box(x, y, right - x, bottom - y)
+        else:
+            joined.append(box)
+    return joined
+
+
+def fit_digit(ink: np.ndarray) -> np.ndarray:
+    """Fit the ink of one digit, (H, W) uint8 and somewhere above 0, into MNIST's frame: digit (28, 28) uint8.
+
+    The steps by which NIST's scans became MNIST, as reconstructed for QMNIST (Yadav and Bottou, 2019): box, square,
+    area average, peak to 255, centre of mass to the middle by whole pixels.
+    """
+    x, y, w, h = cv2.boundingRect(ink)
+    side = max(w, h)
+    left, top = (side - w) // 2, (side - h) // 2
+    square = cv2.copyMakeBorder(
+        ink[y : y + h, x : x + w], top, side - h - top, left, side - w - left, cv2.BORDER_CONSTANT, value=0
+    )
+    small = cv2.resize(square, (BOX, BOX), interpolation=cv2.INTER_AREA)
+    small = cv2.convertScaleAbs(small, alpha=255 / small.max())
+    moments = cv2.moments(small)
+    room = FIELD - BOX
+    column = min(max(round(CENTROID - moments["m10"] / moments["m00"]), 0), room)
+    line = min(max(round(CENTROID - moments["m01"] / moments["m00"]), 0), room)
+    digit = np.zeros((FIELD, FIELD), np.uint8)
+    digit[line : line + BOX, column : column + BOX] = small
+    return digit
+
+
+def scale_box(box: Box, scale: float) -> Box:
+    """Return a box found on a shrunk picture as it stands on the picture itself."""
+    return Box(*(round(length * scale) for length in box))
+
+
+def open_page(path: str) -> Page:
+    """Find the digits on the picture in a file; what prevents it is returned as the page's error."""
+    picture = np.full((1, 1), 255, np.uint8)
+    rows, digits, error = [], np.zeros((0, FIELD, FIELD), np.uint8), None
+    try:
+        picture = to_gray(decode_picture(read_bytes(path)))
+        gray = shrink(picture, WORKING_SIDE)
+        ink = to_ink(gray)
+        found = find_digits(ink)
+        digits = np.stack([fit_digit(ink[y : y + h, x : x + w]) for row in found for x, y, w, h in row])
+        rows = [[scale_box(box, max(picture.shape) / max(gray.shape)) for box in row] for row in found]
+    except InputError as err:
+        error = str(err)
+    thumbnail = shrink(picture, 480)  # in a figure, more would not show
+    return Page(path, thumbnail, picture.shape[::-1], rows, digits, error)
+
+
+def to_batch(digits: np.ndarray) -> np.ndarray:
+    """Turn digits (N, 28, 28) uint8 into a batch (N, 28, 28, 1) float32, 0 .. 1: in training and reading alike."""
+    return (digits[..., np.newaxis] / 255).astype(np.float32)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Data: MNIST and its stand-ins -> arrays
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def load_data(source: str) -> Data:
+    """Load "mnist", "digits", a .npz file in Keras's layout or a folder of IDX files; raise InputError if unfit."""
+    if source == "mnist":
+        name, arrays = source, load_mnist()
+    elif source == "digits":
+        name, arrays = source, load_small_digits()
+    elif Path(source).is_dir():
+        name, arrays = Path(source).resolve().name, load_idx_folder(Path(source))
+    elif Path(source).is_file():
+        name, arrays = Path(source).stem, load_npz(Path(source))
+    else:
+        raise InputError(f"{source}: no such data; give mnist, digits, a .npz file or a folder of IDX files")
+    for part, (x, y) in {"train": arrays[:2], "test": arrays[2:]}.items():
+        fault = find_fault(x, y)
+        if fault:
+            raise InputError(f"{source}: the {part} part has {fault}")
+    x_train, y_train, x_test, y_test = arrays
+    return Data(name, x_train, y_train.astype(np.int64), x_test, y_test.astype(np.int64))
+
+
+def find_fault(x: np.ndarray, y: np.ndarray) -> str | None:
+    """Say what keeps pictures x and labels y from being a data set of digits, or return None."""
+    if x.ndim != 3 or x.shape[1:] != (FIELD, FIELD):
+        return f"pictures of shape {x.shape}; expected (N, {FIELD}, {FIELD})"
+    if x.dtype != np.uint8:
+        return f"pictures of type {x.dtype}; expected uint8"
+    if y.shape != x.shape[:1]:
+        return f"labels of shape {y.shape} for {len(x)} pictures; expected one label each"
+    if y.dtype.kind not in "iu":
+        return f"labels of type {y.dtype}; expected whole numbers"
+    if not len(x):
+        return "no pictures; expected at least one"
+    if x.max() < 128:
+        return f"pixels from 0 to {x.max()}; expected 0 (paper) to 255 (ink)"
+    if y.min() < 0 or y.max() > 9:
+        return f"labels from {y.min()} to {y.max()}; expected 0 to 9"
+    return None
+
+
+def load_mnist() -> tuple[np.ndarray, ...]:
+    """Load MNIST through Keras, which downloads it once (11 MB), checks its SHA-256 and keeps it in ~/.keras."""
+    import keras
+
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30)  # seconds without a byte: the download has stalled
+    try:
+        with redirect_stdout(sys.stderr):  # where Keras draws its progress bar
+            (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
+    except Exception as err:  # Keras raises no narrower class for a fault of the network
+        raise InputError(f"MNIST cannot be had: {err}") from err
+    finally:
+        socket.setdefaulttimeout(patience)
+    return x_train, y_train, x_test, y_test
+
+
+def load_small_digits() -> tuple[np.ndarray, ...]:
+    """Fit the 1,797 digits of 8 x 8 that ship with scikit-learn into MNIST's frame; the last fifth is the test part.
+
+    They stand in the order of their writers, so most of those who wrote the test part wrote none of the rest.
+    """
+    from sklearn.datasets import load_digits
+
+    small = load_digits()
+    x = np.stack([enlarge_digit(image) for image in small.images])
+    y = small.target
+    cut = len(x) * 4 // 5
+    return x[:cut], y[:cut], x[cut:], y[cut:]
+
+
+def enlarge_digit(image: np.ndarray) -> np.ndarray:
+    """Enlarge a digit of scikit-learn's, (8, 8) in 0 .. 16, to a digit (28, 28) uint8."""
+    large = cv2.resize(image * (255 / 16), (4 * BOX, 4 * BOX), interpolation=cv2.INTER_CUBIC)
+    ink = np.clip(large, 0, 255).astype(np.uint8)
+    ink[ink < 64] = 0  # the faint quarter is the enlargement's blur; left in, it would widen the box
+    return fit_digit(ink)
+
+
+def load_npz(path: Path) -> tuple[np.ndarray, ...]:
+    """Load x_train, y_train, x_test and y_test from a .npz file; pickled content is refused."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return tuple(arrays[name] for name in ("x_train", "y_train", "x_test", "y_test"))
+    except KeyError as err:
+        raise InputError(f"{path}: {err.args[0]}; expected x_train, y_train, x_test and y_test") from err
+    except Exception as err:  # a damaged archive raises whatever zipfile, zlib or NumPy stumble over
+        raise InputError(f"{path}: not a whole .npz file ({err}); download or save it again") from err
+
+
+def load_idx_folder(folder: Path) -> tuple[np.ndarray, ...]:
+    """Load a folder with MNIST's four original files, gzipped or not, or with those of EMNIST digits or QMNIST."""
+    arrays = []
+    for part, alias in (("train", "train"), ("t10k", "test")):
+        for kind in ("images", "labels"):
+            names = re.compile(rf"(.*-)?({part}|{alias})-{kind}[.-]idx\d-(ubyte|int)(\.gz)?")
+            found = [path for path in sorted(folder.iterdir()) if names.fullmatch(path.name)]
+            if len(found) != 1:
+                listing = ", ".join(path.name for path in found) or "none"
+                raise InputError(f"{folder}: expected one IDX file of {alias} {kind}, found {listing}")
+            array = read_idx(found[0])
+            if kind == "labels" and array.ndim == 2:
+                array = array[:, 0]  # QMNIST's labels carry the writer and more beside the digit
+            if kind == "images" and found[0].name.startswith("emnist") and array.ndim == 3:
+                array = array.transpose(0, 2, 1)  # EMNIST stores its pictures by columns
+            arrays.append(array)
+    return tuple(arrays)
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """Read an IDX file of uint8 or int32, gzipped or not (format: yann.lecun.com/exdb/mnist)."""
+    try:
+        content = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()
+    except (OSError, EOFError) as err:
+        raise InputError(f"{path}: cannot be read ({err}); download it again") from err
+    dtypes = {8: np.dtype(np.uint8), 12: np.dtype(">i4")}
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in dtypes or len(content) < 4 + 4 * content[3]:
+        raise InputError(f"{path}: not an IDX file of bytes or integers; download it again")
+    dtype, start = dtypes[content[2]], 4 + 4 * content[3]
+    shape = [int(size) for size in np.frombuffer(content[4:start], ">u4")]
+    if len(content) - start != math.prod(shape) * dtype.itemsize:
+        raise InputError(f"{path}: {len(content) - start} bytes for shape {tuple(shape)}; download it again")
+    return np.frombuffer(content, dtype, offset=start).reshape(shape)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Network: the architectures, training, evaluation, saving
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def start_tensorflow() -> None:
+    """Import TensorFlow without the lines that it prints on file descriptor 2 before any setting of ours is heard."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def cnn() -> list[keras.Layer]:
+    """Our own: the first two convolutions halve the picture, so that the many that follow cost little."""
+    from keras.layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, ReLU
+    from keras.regularizers import L2
+
+    return [
+        Conv2D(32, 5, strides=2, padding="same", use_bias=False),  # (14, 14, 32)
+        BatchNormalization(momentum=0.9),
+        ReLU(),
+        Conv2D(64, 3, strides=2, padding="same", use_bias=False),  # (7, 7, 64)
+        BatchNormalization(momentum=0.9),
+        ReLU(),
+        Conv2D(96, 3, padding="same", use_bias=False),  # (7, 7, 96)
+        BatchNormalization(momentum=0.9),
+        ReLU(),
+        Conv2D(96, 3, use_bias=False),  # (5, 5, 96)
+        BatchNormalization(momentum=0.9),
+        ReLU(),
+        Flatten(),
+        Dropout(0.3),
+        Dense(128, use_bias=False, kernel_regularizer=L2(1e-4)),
+        BatchNormalization(momentum=0.9),
+        ReLU(),
+        Dropout(0.3),
+        Dense(10, activation="softmax", kernel_regularizer=L2(1e-4)),
+    ]
+
+
+def classic() -> list[keras.Layer]:
+    """The network of many a first tutorial: three convolutions, one pooling, three dense layers."""
+    from keras.layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, MaxPooling2D
+    from keras.regularizers import L2
+
+    return [
+        Conv2D(32, 3, activation="relu"),  # (26, 26, 32)
+        BatchNormalization(),
+        Conv2D(64, 3, activation="relu"),  # (24, 24, 64)
+        BatchNormalization(),
+        Conv2D(64, 3, activation="relu"),  # (22, 22, 64)
+        BatchNormalization(),
+        MaxPooling2D(),  # (11, 11, 64)
+        Dropout(0.25),
+        Flatten(),
+        Dense(256, activation="relu", kernel_regularizer=L2(1e-3)),
+        Dense(256, activation="relu", kernel_regularizer=L2(1e-3)),
+        Dense(256, activation="relu", kernel_regularizer=L2(1e-3)),
+        Dropout(0.5),
+        Dense(10, activation="softmax"),
+    ]
+
+
+def lenet5() -> list[keras.Layer]:
+    """Five layers after LeNet-5 (LeCun et al., 1998), with ReLU and max pooling instead of tanh and subsampling."""
+    from keras.layers import Conv2D, Dense, Flatten, MaxPooling2D
+
+    return [
+        Conv2D(32, 5, padding="same", activation="relu"),  # (28, 28, 32)
+        MaxPooling2D(),  # (14, 14, 32)
+        Conv2D(64, 5, padding="same", activation="relu"),  # (14, 14, 64)
+        MaxPooling2D(),  # (7, 7, 64)
+        Flatten(),
+        Dense(10, activation="softmax"),
+    ]
+
+
+def mlp() -> list[keras.Layer]:
+    """No convolution at all: what the other networks have to beat."""
+    from keras.layers import Dense, Flatten
+
+    return [
+        Flatten(),
+        Dense(128, activation="relu"),
+        Dense(128, activation="relu"),
+        Dense(10, activation="softmax"),
+    ]
+
+
+def resnet() -> list[keras.Layer]:
+    """A small residual network (He et al., 2015): one convolution, then three residual blocks."""
+    from keras.layers import BatchNormalization, Conv2D, Dense, GlobalAveragePooling2D, ReLU
+
+    return [
+        Conv2D(16, 3, strides=2, padding="same", use_bias=False),  # (14, 14, 16)
+        BatchNormalization(momentum=0.9),
+        ReLU(),
+        residual_block((14, 14, 16), 32),  # (14, 14, 32)
+        residual_block((14, 14, 32), 64, strides=2),  # (7, 7, 64)
+        residual_block((7, 7, 64), 64),  # (7, 7, 64)
+        GlobalAveragePooling2D(),  # (64,)
+        Dense(10, activation="softmax"),
+    ]
+
+
+def residual_block(shape: tuple[int, int, int], filters: int, strides: int = 1) -> keras.Model:
+    """Two convolutions whose output is added to their input, itself passed through a 1 x 1 convolution."""
+    import keras
+    from keras.layers import Add, BatchNormalization, Conv2D, ReLU
+
+    entry = keras.Input(shape)
+    x = Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(entry)
+    x = ReLU()(BatchNormalization(momentum=0.9)(x))
+    x = Conv2D(filters, 3, padding="same", use_bias=False)(x)
+    x = BatchNormalization(momentum=0.9)(x)
+    shortcut = BatchNormalization(momentum=0.9)(Conv2D(filters, 1, strides=strides, use_bias=False)(entry))
+    return keras.Model(entry, ReLU()(Add()([x, shortcut])))
+
+
+class Recipe(NamedTuple):
+    """How a network is trained unless the command line says otherwise."""
+
+    layers: Callable[[], list[keras.Layer]]
+    epochs: int
+    batch_size: int
+    learning_rate: float  # of Adam; with one_cycle, its peak
+    one_cycle: bool  # warm up for a fifth of the steps, then fall to zero along a cosine
+    augment: bool
+    loss: str
+
+
+# How people's digits differ from one another, about evenly: degrees, and shares of the digit's size.
+POSES = {
+    "rotation_range": 8,
+    "shear_range": 8,
+    "zoom_range": 0.08,
+    "width_shift_range": 0.05,
+    "height_shift_range": 0.05,
+}
+SPARSE, ONE_HOT = "sparse_categorical_crossentropy", "categorical_crossentropy"
+RECIPES = {
+    "cnn": Recipe(cnn, 12, 256, 4e-3, True, True, SPARSE),
+    "classic": Recipe(classic, 10, 128, 1e-3, False, True, ONE_HOT),
+    "lenet5": Recipe(lenet5, 10, 128, 2e-3, True, True, SPARSE),
+    "mlp": Recipe(mlp, 3, 32, 1e-3, False, False, SPARSE),
+    "resnet": Recipe(resnet, 10, 128, 5e-3, True, True, SPARSE),
+}
+LEAST_SEEN = 80_000  # digits, counted over all epochs: where --epochs is not given, a small data set gets more of them
+
+
+def build_network(recipe: Recipe, steps: int) -> keras.Model:
+    """Build and compile a recipe's network for a training of so many steps."""
+    import keras
+
+    learning_rate = recipe.learning_rate
+    if recipe.one_cycle:
+        warmup = steps // 5
+        learning_rate = keras.optimizers.schedules.CosineDecay(
+            recipe.learning_rate / 25, steps - warmup, warmup_target=recipe.learning_rate, warmup_steps=warmup
+        )
+    model = keras.Sequential([keras.Input((FIELD, FIELD, 1)), *recipe.layers()])
+    model.compile(keras.optimizers.Adam(learning_rate), recipe.loss, metrics=["accuracy"])
+    return model
+
+
+def split_off(data: Data, share: float, seed: int) -> tuple[np.ndarray, ...]:
+    """Part the training digits into x, y to train with and x, y to validate with, every label in proportion."""
+    from sklearn.model_selection import train_test_split
+
+    if share == 0:
+        return data.x_train, data.y_train, data.x_train[:0], data.y_train[:0]
+    try:
+        parts = train_test_split(data.x_train, data.y_train, test_size=share, stratify=data.y_train, random_state=seed)
+    except ValueError as err:
+        raise InputError(f"{data.name}: cannot be split for validation ({err}); try --validation-split 0") from err
+    x, x_validation, y, y_validation = parts
+    return x, y, x_validation, y_validation
+
+
+def train(
+    recipe: Recipe, data: Data, validation_split: float, seed: int, say: Callable[[str], None]
+) -> tuple[keras.Model, dict[str, list[float]]]:
+    """Train a recipe's network on a data set; return it with what was measured after each epoch."""
+    import keras
+    from tensorflow.keras.preprocessing.image import ImageDataGenerator
+
+    keras.utils.set_random_seed(seed)
+    x, y, x_validation, y_validation = split_off(data, validation_split, seed)
+    if recipe.loss == ONE_HOT:
+        y, y_validation = keras.utils.to_categorical(y, 10), keras.utils.to_categorical(y_validation, 10)
+    generator = ImageDataGenerator(**POSES if recipe.augment else {})
+    batches = generator.flow(to_batch(x), y, batch_size=recipe.batch_size, seed=seed)
+    model = build_network(recipe, len(batches) * recipe.epochs)
+    history = model.fit(
+        batches,
+        epochs=recipe.epochs,
+        validation_data=(to_batch(x_validation), y_validation) if len(x_validation) else None,
+        validation_batch_size=1000,
+        callbacks=[epoch_lines(recipe.epochs, say)],
+        verbose=0,
+    )
+    return model, history.history
+
+
+def epoch_lines(epochs: int, say: Callable[[str], None]) -> keras.callbacks.Callback:
+    """Make the callback that says after each epoch how far training has come and how long it will go on."""
+    import keras
+
+    start = time.monotonic()
+
+    def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
+        done = epoch + 1
+        left = math.ceil((time.monotonic() - start) / done * (epochs - done))
+        validation = f"  validation {logs['val_accuracy']:.2%}" if "val_accuracy" in logs else ""
+        say(
+            f"epoch {done:{len(str(epochs))}}/{epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.2%}"
+            f"{validation}  {left // 60} min {left % 60:02} s left"
+        )
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
+
+
+def measure(probs: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Compare probs (N, 10) with labels (N,): accuracy, loss, R-squared, per digit precision, recall, F1, confusion.
+
+    The loss is the mean cross-entropy; R-squared is the mean over the ten columns of the one-hot labels; row i,
+    column j of the confusion matrix counts the digits i that were read as j.
+    """
+    from sklearn import metrics
+
+    read, classes = probs.argmax(axis=1), range(10)
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(labels, read, labels=classes, zero_division=0)
+    return {
+        "accuracy": float(np.mean(read == labels)),
+        "loss": float(-np.mean(np.log(np.maximum(probs[np.arange(len(labels)), labels], 1e-7)))),
+        "r2": float(metrics.r2_score(np.eye(10)[labels], probs)),
+        "precision": precision.tolist(),
+        "recall": recall.tolist(),
+        "f1": f1.tolist(),
+        "confusion": metrics.confusion_matrix(labels, read, labels=classes).tolist(),
+    }
+
+
+def report(measured: dict[str, Any], tested: int) -> str:
+    """Lay out what `measure` found as one table, a line per digit."""
+    lines = [
+        f"accuracy {measured['accuracy']:.2%} of {tested:,} test digits"
+        f"   loss {measured['loss']:.4f}   R-squared {measured['r2']:.4f}",
+        "",
+        "digit  precision  recall      F1   read as " + " ".join(f"{digit:4}" for digit in range(10)),
+    ]
+    columns = zip(measured["precision"], measured["recall"], measured["f1"], measured["confusion"], strict=True)
+    for digit, (precision, recall, f1, counts) in enumerate(columns):
+        confusion = " ".join(f"{count:4}" if count else "   ." for count in counts)
+        lines.append(f"{digit:>5}  {precision:9.2%} {recall:7.2%} {f1:7.2%}           {confusion}")
+    return "\n".join(lines)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the place of `path` once that has ended well."""
+    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_network(model: keras.Model, stem: Path) -> None:
+    """Save a network as STEM.keras, to go on with in Keras, and STEM.onnx, to read with through OpenCV."""
+    with written_whole(stem.with_suffix(".keras")) as part:
+        model.save(part)
+    with (
+        written_whole(stem.with_suffix(".onnx")) as part,
+        warnings.catch_warnings(action="ignore", category=FutureWarning),
+    ):
+        model.export(part, format="onnx", verbose=False)  # warns of NumPy names in tf2onnx
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Reading: digits -> probabilities -> readings
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def load_network(path: Path) -> Predict:
+    """Load a network from .onnx (through OpenCV, at once) or .keras (through TensorFlow, in seconds)."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such network; run mnist_digits.py without pictures to train one")
+    try:
+        predict = load_keras(path) if path.suffix == ".keras" else load_onnx(path)
+        shape = predict(np.zeros((2, FIELD, FIELD, 1), np.float32)).shape
+    except (cv2.error, OSError, ValueError, KeyError, TypeError) as err:
+        raise InputError(f"{path}: not a network that can be read; train it again or give another --model") from err
+    if shape != (2, 10):
+        raise InputError(f"{path}: answers {shape} for two digits, not (2, 10); give a network for digits")
+    return predict
+
+
+def load_onnx(path: Path) -> Predict:
+    """Load an .onnx file into OpenCV."""
+    network = cv2.dnn.readNetFromONNX(np.fromfile(path, np.uint8))
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        network.setInput(batch)
+        return network.forward()
+
+    return predict
+
+
+def load_keras(path: Path) -> Predict:
+    """Load a .keras file into Keras, whose safe mode refuses any that carries code."""
+    start_tensorflow()
+    import keras
+
+    model = keras.models.load_model(path, compile=False)
+    return lambda batch: model.predict(batch, batch_size=1000, verbose=0)
+
+
+def read_pictures(paths: Iterable[str], predict: Predict, min_confidence: float = 0.0) -> Iterator[Reading]:
+    """Read pictures and yield their readings in the same order.
+
+    They are taken 64 at a time: decoded by all cores, for OpenCV lets go of Python's lock, then read in one batch.
+    """
+    paths = iter(paths)
+    with ThreadPoolExecutor() as pool:
+        while pages := list(pool.map(open_page, islice(paths, 64))):
+            digits = np.concatenate([page.digits for page in pages])
+            probs = predict(to_batch(digits)) if len(digits) else np.zeros((0, 10), np.float32)
+            for page in pages:
+                own, probs = probs[: len(page.digits)], probs[len(page.digits) :]
+                yield Reading(page, own, to_text(page.rows, own, min_confidence))
+
+
+def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> str:
+    """Write out probs (N, 10) of the digits in rows of boxes, "?" for one below the wanted confidence."""
+    marks = iter(str(row.argmax()) if row.max() >= min_confidence else "?" for row in probs)
+    return "\n".join("".join(islice(marks, len(row))) for row in rows)
+
+
+def percent(confidence: float) -> str:
+    """Format a confidence in 0 .. 1, cut and not rounded, so that only certainty itself would be 100%."""
+    return f"{math.floor(confidence * 1000) / 10:.1f}%"
+
+
+def to_record(reading: Reading) -> dict[str, Any]:
+    """Return a reading as the object that --json prints."""
+    page = reading.page
+    boxes = [box for row in page.rows for box in row]
+    return {
+        "path": page.path,
+        "text": None if page.error else reading.text,
+        "confidence": reading.confidence,
+        "digits": [
+            {"digit": int(row.argmax()), "confidence": float(row.max()), "box": box, "probabilities": row.tolist()}
+            for box, row in zip(boxes, reading.probs, strict=True)
+        ],
+        "error": page.error,
+    }
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Figures: computed here, shown or saved by the commands
+# ----------------------------------------------------------------------------------------------------------------------
+
+INK, FAINT, GOOD, BAD = "#1b1b1b", "#8a8a8a", "#1f77b4", "#c8401f"
+PLOT_LIMIT = 60  # pictures in one figure: with more, none is large enough to see
+
+
+def draw_history(history: dict[str, list[float]]) -> Figure:
+    """Draw loss and accuracy against epochs, in training and in validation."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, quantity in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for name, label, color in ((quantity, "training", FAINT), (f"val_{quantity}", "validation", GOOD)):
+            if name in history:
+                epochs = range(1, len(history[name]) + 1)
+                axes.plot(epochs, history[name], color=color, marker="o", markersize=3, label=label)
+        axes.set_title(quantity)
+        axes.set_yscale("log" if quantity == "loss" else "linear")  # the last epochs differ by little
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.3)
+        axes.legend(frameon=False)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    return figure
+
+
+def draw_confusion(confusion: np.ndarray) -> Figure:
+    """Draw a confusion matrix (10, 10) of counts, each row coloured by its share of misread digits."""
+    from matplotlib.figure import Figure
+
+    confusion = np.asarray(confusion)
+    figure = Figure(figsize=(6.4, 6.2), layout="constrained")
+    axes = figure.subplots()
+    misread = np.where(np.eye(10, dtype=bool), 0, confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
+    axes.imshow(misread, cmap="Reds", vmin=0, vmax=max(2 * misread.max(), 1e-9))
+    for (true, read), count in np.ndenumerate(confusion):
+        if count:
+            weight, color = ("bold", GOOD) if true == read else ("normal", INK)
+            axes.text(read, true, f"{count}", ha="center", va="center", weight=weight, color=color)
+    axes.set_xticks(range(10))
+    axes.set_yticks(range(10))
+    axes.set_xlabel("read as")
+    axes.set_ylabel("digit")
+    axes.set_title(f"{np.trace(confusion):,} of {confusion.sum():,} test digits read right", fontsize=11)
+    return figure
+
+
+def draw_mistakes(digits: np.ndarray, labels: np.ndarray, probs: np.ndarray) -> Figure:
+    """Draw the digits that were misread with most confidence, at most 24 of them."""
+    from matplotlib.figure import Figure
+
+    read, confidence = probs.argmax(axis=1), probs.max(axis=1)
+    wrong = np.flatnonzero(read != labels)
+    wrong = wrong[np.argsort(-confidence[wrong])]
+    shown = wrong[:24]
+    columns = min(max(len(shown), 4), 8)
+    lines = max(math.ceil(len(shown) / columns), 1)
+    figure = Figure(figsize=(1.5 * columns, 1.9 * lines + 0.5), layout="constrained")
+    figure.suptitle(f"the {len(shown)} most confident of {len(wrong)} mistakes in {len(labels):,} test digits")
+    for axes, index in zip(figure.subplots(lines, columns, squeeze=False).flat, shown, strict=False):
+        axes.imshow(digits[index], cmap="gray_r", vmin=0, vmax=255)
+        axes.set_title(f"{labels[index]} read as {read[index]}\n{percent(confidence[index])}", fontsize=9)
+    for axes in figure.axes:
+        axes.axis("off")
+    return figure
+
+
+def draw_readings(readings: list[Reading]) -> Figure:
+    """Draw each picture with its boxes, what the network saw of it, and what was read; at most PLOT_LIMIT of them."""
+    from matplotlib.figure import Figure
+
+    readings = readings[:PLOT_LIMIT]
+    columns = min(len(readings), max(2, round(math.sqrt(len(readings) * 0.8))))
+    lines = math.ceil(len(readings) / columns)
+    figure = Figure(figsize=(3.4 * columns, 2.1 * lines))
+    grid = figure.subplots(lines, 2 * columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.45})
+    figure.subplots_adjust(left=0.02, right=0.98, bottom=0.12 / lines, top=1 - 0.36 / lines)
+    for axes in grid.flat:
+        axes.axis("off")
+    for (on_paper, seen), reading in zip(grid.reshape(-1, 2), readings, strict=False):
+        draw_page(on_paper, reading)
+        draw_seen(seen, reading)
+    return figure
+
+
+def draw_page(axes: Axes, reading: Reading) -> None:
+    """Draw one picture with the boxes of its digits, under its name."""
+    from matplotlib.patches import Rectangle
+
+    page = reading.page
+    width, height = page.size
+    axes.imshow(page.thumbnail, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+    name = Path(page.path).name
+    axes.set_title(name if len(name) < 24 else f"{name[:10]}..{name[-11:]}", fontsize=8, color=FAINT, parse_math=False)
+    marks = [mark for line in reading.text.split("\n") for mark in line]
+    boxes = [box for row in page.rows for box in row]
+    for box, mark in zip(boxes, marks, strict=True):
+        color = BAD if mark == "?" else GOOD
+        axes.add_patch(Rectangle((box.x, box.y), box.w, box.h, fill=False, edgecolor=color, linewidth=0.8))
+        if len(boxes) > 1:
+            axes.text(box.x, box.y, mark, fontsize=7, color=color, va="bottom")
+
+
+def draw_seen(axes: Axes, reading: Reading) -> None:
+    """Draw what the network saw, its digits side by side as nearly in a square as they go, under what it read."""
+    digits = reading.page.digits
+    if not len(digits):
+        axes.text(0.5, 0.5, fill(reading.page.error, 22), fontsize=8, color=BAD, ha="center", va="center")
+        return
+    columns = math.ceil(math.sqrt(len(digits)))
+    lines = math.ceil(len(digits) / columns)
+    sheet = np.zeros((lines * columns, FIELD, FIELD), np.uint8)
+    sheet[: len(digits)] = digits
+    sheet = sheet.reshape(lines, columns, FIELD, FIELD).swapaxes(1, 2).reshape(lines * FIELD, columns * FIELD)
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255)
+    text = reading.text.replace("\n", " ")
+    text = text if len(text) < 15 else f"{text[:12]}.."
+    color = BAD if "?" in text else GOOD
+    axes.set_title(f"{text}  {percent(reading.confidence)}", fontsize=10, color=color)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Commands
+# ----------------------------------------------------------------------------------------------------------------------
+
+TRAINING_DEFAULTS = {
+    "data": "mnist",
+    "network": "cnn",
+    "epochs": None,  # None: as the network's recipe says
+    "batch_size": None,
+    "learning_rate": None,
+    "validation_split": 0.05,  # enough for the curves; what it takes from training costs accuracy
+    "no_augment": False,
+    "seed": 0,
+}
+
+
+def say(message: str) -> None:
+    """Tell the user what goes on, apart from the results."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train if asked to, or if there is nothing to read, then read; return the exit status."""
+    figures: list[Figure] = []
+    model = args.model
+    if args.train or not args.images:
+        model = run_training(args, figures)
+    status = 0
+    if args.images or SAMPLES.is_dir():
+        status = run_reading(args, model or find_network(args.output), figures)
+    show(figures)
+    return status
+
+
+def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
+    """Train a network, evaluate it and save it with all that is known of it; return the file to read with."""
+    make_folder(args.output)
+    start_tensorflow()
+    data = load_data_or_digits(args.data)
+    recipe = choose_recipe(args, len(data.x_train))
+    say(
+        f"training {args.network} on {data.name}: {len(data.x_train):,} digits, {recipe.epochs} epochs, "
+        f"batches of {recipe.batch_size}, {'augmented' if recipe.augment else 'not augmented'}"
+    )
+    start = time.monotonic()
+    model, history = train(recipe, data, args.validation_split, args.seed, say)
+    seconds = time.monotonic() - start
+    probs = model.predict(to_batch(data.x_test), batch_size=1000, verbose=0)
+    measured = measure(probs, data.y_test)
+    print(report(measured, len(probs)), file=sys.stderr if args.form else sys.stdout, flush=True)
+
+    save_network(model, args.output / data.name)
+    facts = {"parameters": model.count_params(), "train_seconds": round(seconds, 1), "data": data.name}
+    settings = {name: getattr(args, name) for name in ("network", "seed", "validation_split")}
+    settings |= {name: value for name, value in recipe._asdict().items() if name != "layers"}
+    save_metrics(args.output / "metrics.json", {**measured, **facts, **settings, "versions": versions()})
+    save_history(args.output / "history.csv", history)
+    saved = f"{data.name}.keras, {data.name}.onnx, metrics.json and history.csv"
+    say(f"trained in {seconds:.0f} s; saved {saved} in {args.output}")
+    if not args.no_plot:
+        figures += [draw_history(history), draw_confusion(np.array(measured["confusion"]))]
+        figures += [draw_mistakes(data.x_test, data.y_test, probs)]
+        for figure, name in zip(figures, ("history.png", "confusion.png", "mistakes.png"), strict=True):
+            save_figure(figure, args.output / name)
+    return args.output / f"{data.name}.onnx"
+
+
+def load_data_or_digits(source: str) -> Data:
+    """Load a data set, or, where MNIST cannot be had, the small one that is on every machine."""
+    try:
+        return load_data(source)
+    except InputError as err:
+        if source != "mnist":
+            raise
+        say(f"warning: {err}")
+        say("going on with the 1,797 small digits inside scikit-learn; a network trained on MNIST reads far better")
+        return load_data("digits")
+
+
+def choose_recipe(args: argparse.Namespace, digits: int) -> Recipe:
+    """Return the network's recipe with what the command line changes in it, for a training set of so many digits."""
+    recipe = RECIPES[args.network]
+    return recipe._replace(
+        epochs=args.epochs or max(recipe.epochs, math.ceil(LEAST_SEEN / digits)),
+        batch_size=args.batch_size or recipe.batch_size,
+        learning_rate=args.learning_rate or recipe.learning_rate,
+        augment=recipe.augment and not args.no_augment,
+    )
+
+
+def make_folder(folder: Path) -> None:
+    """Make sure that files can be written in a folder before any time is spent on them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_whole(folder / "probe") as probe:
+            probe.touch()
+        (folder / "probe").unlink()
+    except OSError as err:
+        raise InputError(f"{folder}: cannot be written in ({err.strerror}); give another folder with --output") from err
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of all that has a hand in the numbers."""
+    import keras
+    import tensorflow as tf
+
+    return {
+        "mnist_digits": __version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+    }
+
+
+def save_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    """Save what was measured and how it came about."""
+    with written_whole(path) as part:
+        part.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def save_history(path: Path, history: dict[str, list[float]]) -> None:
+    """Save what was measured after each epoch, a row each."""
+    with written_whole(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", *history])
+        writer.writerows([epoch, *row] for epoch, row in enumerate(zip(*history.values(), strict=True), 1))
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Save a figure and say where."""
+    make_folder(path.parent)
+    with written_whole(path) as part:
+        figure.savefig(part, dpi=110)
+    say(f"saved {path}")
+
+
+def show(figures: list[Figure]) -> None:
+    """Open a window for each figure and wait until they are closed; do nothing where there is no screen for them."""
+    if not figures or (sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()):
+        return
+    import matplotlib.pyplot as plt
+    from matplotlib.backends import BackendFilter, backend_registry
+
+    if plt.get_backend().lower() not in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
+        return
+    for figure in figures:
+        plt.figure(figure)
+    say("close the windows to end")
+    plt.show()
+
+
+def find_network(output: Path) -> Path:
+    """Return the network to read with: that trained on MNIST, else, with a warning, that trained on `digits`."""
+    if (output / "mnist.onnx").is_file() or not (output / "digits.onnx").is_file():
+        return output / "mnist.onnx"
+    say(f"warning: reading with {output / 'digits.onnx'}, trained on 1,437 small digits; MNIST makes a far better one")
+    return output / "digits.onnx"
+
+
+def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) -> int:
+    """Read pictures, print what they say and draw it; return 1 if any could not be read, else 0."""
+    predict = load_network(model)
+    paths = picture_paths(args.images or [str(SAMPLES)])
+    if args.form == "csv":
+        print("path,text,confidence,error")
+    kept, count, status = [], 0, 0
+    for count, reading in enumerate(read_pictures(paths, predict, args.min_confidence), 1):
+        print_reading(reading, args.form)
+        if reading.page.error:
+            say(f"error: {reading.page.path}: {reading.page.error}")
+            status = 1
+        if count <= PLOT_LIMIT:
+            kept.append(reading)
+    if args.plot or not (args.no_plot or args.form):
+        figures.append(draw_readings(kept))
+        save_figure(figures[-1], args.plot or args.output / "predictions.png")
+        if count > PLOT_LIMIT:
+            say(f"the plot shows the first {PLOT_LIMIT} of {count} pictures")
+    return status
+
+
+def print_reading(reading: Reading, form: str | None) -> None:
+    """Print a reading as a line: JSON, CSV, or path, text and confidence parted by tabs if it has any."""
+    path, error = reading.page.path, reading.page.error
+    if form == "json":
+        print(json.dumps(to_record(reading)), flush=True)
+    elif form == "csv":
+        row = [path, reading.text, "" if error else f"{reading.confidence:.4f}", error]
+        csv.writer(sys.stdout, lineterminator="\n").writerow(row)
+    elif not error:
+        print(path, reading.text.replace("\n", " "), percent(reading.confidence), sep="\t", flush=True)
+
+
+def number(convert: Callable[[str], float], least: float, most: float, what: str) -> Callable[[str], float]:
+    """Make a converter for argparse that takes numbers from `least` to `most`."""
+
+    def converter(text: str) -> float:
+        try:
+            value = convert(text)
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
+        return value
+
+    return converter
+
+
+def plot_path(text: str) -> Path:
+    """Convert the argument of --plot, whose suffix must be one that Matplotlib can write."""
+    if Path(text).suffix.lower() not in {".png", ".jpg", ".pdf", ".svg"}:
+        raise argparse.ArgumentTypeError(f"{text!r} must end in .png, .jpg, .pdf or .svg")
+    return Path(text)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    parser = argparse.ArgumentParser(
+        prog="mnist_digits.py",
+        usage="%(prog)s [options] [IMAGE|FOLDER ...]",
+        description="Read handwritten digits from pictures. Without any picture: train on MNIST and read samples/.",
+    )
+    add = parser.add_argument
+    add("images", nargs="*", metavar="IMAGE|FOLDER", help="pictures to read, or folders of them")
+    add("--train", action="store_true", help="train first, then read")
+    add(
+        "--output", type=Path, default=Path("output"), metavar="DIR", help="networks and figures go here (%(default)s/)"
+    )
+    add("--version", action="version", version=f"%(prog)s {__version__}")
+
+    add = parser.add_argument_group("reading").add_argument
+    add("--model", type=Path, metavar="FILE", help="read with this .onnx or .keras network (OUTPUT/mnist.onnx)")
+    add("--json", action="store_const", dest="form", const="json", help="print JSON, an object per line")
+    add("--csv", action="store_const", dest="form", const="csv", help="print CSV: path, text, confidence, error")
+    add("--plot", type=plot_path, metavar="FILE", help="save the plot here (OUTPUT/predictions.png)")
+    add("--no-plot", action="store_true", help="draw nothing; as with --json and --csv, unless there is --plot")
+    share = number(float, 0, 1, "a number from 0 to 1")
+    text = 'print "?" for digits less certain than this, 0 to 1 (%(default)s)'
+    add("--min-confidence", type=share, default=0.0, metavar="P", help=text)
+
+    add = parser.add_argument_group("training").add_argument
+    add("--data", help="mnist, digits (small, in scikit-learn), a .npz file or a folder of IDX files (mnist)")
+    add("--network", choices=RECIPES, help="architecture to train (cnn)")
+    count = number(int, 1, 1_000_000, "a whole number from 1")
+    defaults = {
+        field: ", ".join(f"{name} {getattr(recipe, field)}" for name, recipe in RECIPES.items())
+        for field in ("epochs", "batch_size", "learning_rate")
+    }
+    add("--epochs", type=count, metavar="N", help=f"passes over the training digits ({defaults['epochs']})")
+    add("--batch-size", type=count, metavar="N", help=f"digits per step ({defaults['batch_size']})")
+    rate = number(float, 1e-9, 10, "a learning rate above 0")
+    add("--learning-rate", type=rate, metavar="R", help=f"of Adam, at its peak ({defaults['learning_rate']})")
+    part = number(float, 0, 0.9, "a number from 0 to 0.9")
+    add("--validation-split", type=part, metavar="P", help="share of the training digits to validate with (0.05)")
+    add("--no-augment", action="store_true", default=None, help="train on the digits as they are (mlp always does)")
+    add(
+        "--seed", type=number(int, 0, 2**32 - 1, "a whole number from 0"), metavar="N", help="of all that is random (0)"
+    )
+    return parser
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Parse the command line; refuse flags that cannot go together with exit status 2."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    training = args.train or not args.images
+    for name, default in TRAINING_DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+        elif not training:
+            parser.error(f"--{name.replace('_', '-')} is for training; add --train to train before reading")
+    if args.model and training:
+        parser.error("--model is for reading; name the pictures to read with it, without --train")
+    if args.plot and args.no_plot:
+        parser.error("--plot and --no-plot exclude each other; give one of them")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return 0 if all was done, 1 if something could not be, 130 after Ctrl-C."""
+    args = parse_arguments(argv)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # of a damaged file, our own sentence tells
+    try:
+        return run(args)
+    except InputError as err:
+        say(f"error: {err}")
+        return 1
+    except KeyboardInterrupt:
+        say("stopped; what was saved before is as it was")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
