@@ -52,8 +52,14 @@ BOX = 20  # the longer side of the digit fills 20 of them, ...
 CENTROID = 14.0  # and its centre of mass lies on pixel 14.0 (14.01, 14.00 over the 60,000)
 
 PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+THIN_STROKE = 0.11  # of a digit's longer side: a thin pen in MNIST, 2.2 of 20 pixels
+FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
+
+MOST_MARKS = 600  # with more pieces of ink, a picture is a texture and no page
 WORKING_SIDE = 1024  # pixels that digits are looked for on: sheets of 50 are still legible, 12 megapixels are fast
 SAMPLES = Path(__file__).resolve().parent / "samples"
+
+NOTHING_FOUND = "no digit found; is there one, in a pen that stands out from the paper?"
 
 Predict = Callable[[np.ndarray], np.ndarray]  # batch -> probs
 
@@ -69,6 +75,13 @@ class Box(NamedTuple):
     y: int
     w: int
     h: int
+
+
+class Mark(NamedTuple):
+    """A piece of ink and where it stands."""
+
+    box: Box
+    ink: np.ndarray  # (h, w) uint8, cut to the box and cleared of other marks
 
 
 class Page(NamedTuple):
@@ -175,27 +188,6 @@ def shrink(gray: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else gray
 
 
-def to_ink(gray: np.ndarray) -> np.ndarray:
-    """Return the ink of a gray picture, (H, W) uint8: 0 where it is paper, 255 at its strongest.
-
-    Dark on light and light on dark come out alike, and shades wider than any stroke vanish. Raises InputError where
-    nothing stands out.
-    """
-    if is_light_on_dark(gray):
-        gray = 255 - gray
-    width = max(gray.shape) // 3 | 1  # wider than the stroke of a thick brush in a small picture, narrower than shades
-    smooth = cv2.medianBlur(gray, 3) if max(gray.shape) > 100 else gray  # grain would lift the paper
-    paper = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
-    ink = cv2.divide(cv2.subtract(paper, gray), paper, scale=255)  # the share of the light that the pen takes away
-    contrast = np.percentile(ink, 99.9) if ink.size > 10_000 else ink.max()
-    if contrast < 16:
-        raise InputError("no digit found; is there one, in a pen that stands out from the paper?")
-    ink = cv2.convertScaleAbs(ink, alpha=255 / contrast)
-    threshold, _ = cv2.threshold(ink, 0, 255, cv2.THRESH_OTSU)
-    ink[ink < threshold * 0.7] = 0  # below the threshold itself, for the grey rim of a stroke belongs to it
-    return ink
-
-
 def is_light_on_dark(gray: np.ndarray) -> bool:
     """Tell the polarity of a gray picture: what differs most from its surroundings is ink, lighter or darker.
 
@@ -206,41 +198,196 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     return float(np.mean((deviation - deviation.mean()) ** 3)) > 0
 
 
-def find_digits(ink: np.ndarray) -> list[list[Box]]:
-    """Return the boxes of the digits, row by row from top to bottom, each row from left to right.
+def to_ink(gray: np.ndarray) -> np.ndarray:
+    """Return the ink of a gray picture, (H, W) uint8: at each pixel the share of the paper's light that the pen takes.
 
-    Connected ink is one mark; marks one above the other within a row, as the two strokes of a 5, are one digit.
+    The paper under a pixel is what a closing leaves of the picture: it fills whatever is narrower than a third of the
+    picture, strokes of any pen, and follows whatever is wider, vignettes and the edges of shadows.
     """
-    _, _, stats, _ = cv2.connectedComponentsWithStats((ink > 0).astype(np.uint8))
-    marks = [Box(*map(int, stat[:4])) for stat in stats[1:]]
-    tallest = max(mark.h for mark in marks)
-    marks = [mark for mark in marks if max(mark.w, mark.h) > tallest / 4]  # smaller is a speck or a full stop
+    if is_light_on_dark(gray):
+        gray = 255 - gray
+    side = max(gray.shape)
+    if side > 200:  # a photo or a scan has grain, which would lift the paper; in less, a pixel may be a stroke
+        gray = cv2.GaussianBlur(gray, (0, 0), side / WORKING_SIDE)
+    calm = cv2.medianBlur(gray, 5) if side > 200 else gray
+    paper = cv2.morphologyEx(calm, cv2.MORPH_CLOSE, np.ones((side // 3 | 1, side // 3 | 1), np.uint8))
+    return cv2.divide(cv2.subtract(paper, gray), paper, scale=255)
 
-    rows: list[list[Box]] = []
-    for mark in sorted(marks, key=lambda mark: mark.h, reverse=True):
-        middle = mark.y + mark.h / 2
-        row = next((row for row in rows if row[0].y < middle < row[0].y + row[0].h), None)
-        if row:
-            row.append(mark)
-        else:
+
+def keep_strokes(ink: np.ndarray) -> np.ndarray:
+    """Clear the paper's grain and faint rules from ink and stretch it: 128 parts stroke from paper, (H, W) uint8.
+
+    The threshold is Otsu's between what is faint and what is strong among all that rises above the grain, so that a
+    thin line on a large page counts as much as a page full of them. Raises InputError where nothing rises.
+    """
+    middle = np.median(ink)
+    grain = 1.48 * np.median(cv2.absdiff(ink, np.full_like(ink, middle)))  # 1.48 deviations from the median: sigma
+    floor = middle + 6 * grain + 4  # 4: a JPEG's faintest blocks
+    raised = ink[ink > floor]
+    if raised.size < 4:
+        raise InputError(NOTHING_FOUND)
+    otsu, _ = cv2.threshold(raised, 0, 255, cv2.THRESH_OTSU)
+    threshold = max(0.8 * otsu, floor)  # below Otsu's: pressure and pencil vary along a stroke
+    if ink[ink > threshold].mean() < 1.2 * floor:
+        raise InputError(NOTHING_FOUND)
+    strokes = cv2.convertScaleAbs(cv2.subtract(ink, middle + 3 * grain), alpha=128 / (threshold - middle - 3 * grain))
+    core = (strokes >= 128).astype(np.uint8)
+    rim = cv2.dilate(core, disc(stroke_width(core)))  # half a stroke around it: its own grey edge and no more
+    return strokes * rim
+
+
+def disc(diameter: float) -> np.ndarray:
+    """Return a round structuring element of at least 3 pixels, for a pixel's own width is none."""
+    diameter = max(int(diameter) | 1, 3)
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
+
+
+def stroke_width(core: np.ndarray) -> float:
+    """Return the mean width of the strokes of a mask (H, W), in pixels.
+
+    The mean distance to the nearest edge is a quarter of the width of a band, and half a pixel more on a grid.
+    """
+    distance = cv2.distanceTransform(np.pad(core, 1), cv2.DIST_L2, 5)
+    return max(4 * float(distance[distance > 0].mean()) - 1, 1.0)
+
+
+def erase_lines(strokes: np.ndarray) -> np.ndarray:
+    """Erase straight thin lines that run across nearly all of the picture: rules, frames, axes, edges of the page."""
+    if max(strokes.shape) < 100:  # in a picture this small a line may be a digit
+        return strokes
+    strokes = erase_rules(strokes)
+    return np.ascontiguousarray(erase_rules(np.ascontiguousarray(strokes.T)).T)
+
+
+def erase_rules(strokes: np.ndarray) -> np.ndarray:
+    """Erase the horizontal ones of the lines that `erase_lines` is about."""
+    width = strokes.shape[1]
+    mask = (strokes > 0).astype(np.uint8)
+    run = max(width // 12, 15)  # a twelfth of a line that slants by two degrees still is one level run
+    runs = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, run), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(runs, np.ones((3, run), np.uint8)))
+    lines = np.zeros_like(mask)
+    for label in range(1, count):
+        y, x = np.nonzero((labels == label) & (runs > 0))
+        if stats[label, cv2.CC_STAT_WIDTH] < 0.9 * width or len(np.unique(x)) < 0.9 * width:
+            continue
+        dx, dy, x0, y0 = cv2.fitLine(np.stack([x, y], axis=1).astype(np.float32), cv2.DIST_HUBER, 0, 0.01, 0.01).flat
+        slope = dy / dx
+        thickness = 4 * np.median(np.abs(y - y0 - (x - x0) * slope)) + 1
+        if abs(slope) < 0.2 and thickness <= max(width / 40, 4):
+            ends = [(end, round(y0 + (end - x0) * slope)) for end in (0, width - 1)]
+            cv2.line(lines, *ends, 1, math.ceil(thickness) + 2)
+    return strokes * (1 - lines * cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, 5), np.uint8)))
+
+
+def find_marks(strokes: np.ndarray) -> list[Mark]:
+    """Return the connected pieces of strokes, those parted by less than half a stroke's width as one."""
+    core = (strokes >= 128).astype(np.uint8)
+    if not core.any():
+        raise InputError(NOTHING_FOUND)
+    width = stroke_width(core)
+    bridged = cv2.dilate(core, disc(width / 2)) if width > 2 else core
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(bridged)
+    if count > MOST_MARKS:
+        raise InputError(NOTHING_FOUND)
+    marks = []
+    reach = math.ceil(width / 4) + 1  # from the bridged core to the end of the grey rim
+    for label, (x, y, w, h, _) in enumerate(stats[1:], start=1):
+        x, y, right, bottom = max(x - reach, 0), max(y - reach, 0), x + w + reach, y + h + reach
+        own = (labels[y:bottom, x:right] == label).astype(np.uint8)
+        others = (labels[y:bottom, x:right] > 0) & (own == 0)
+        ink = strokes[y:bottom, x:right] * cv2.dilate(own, disc(2 * reach)) * ~others
+        dx, dy, w, h = cv2.boundingRect(ink)
+        marks.append(Mark(Box(int(x + dx), int(y + dy), w, h), ink[dy : dy + h, dx : dx + w]))
+    return marks
+
+
+def drop_specks(marks: list[Mark]) -> list[Mark]:
+    """Drop what is far smaller, or holds far less ink, than the largest mark."""
+    size = max(max(mark.box.w, mark.box.h) for mark in marks)
+    mass = max(int(mark.ink.sum()) for mark in marks)
+    return [mark for mark in marks if max(mark.box.w, mark.box.h) > size / 12 and mark.ink.sum() > mass / 200]
+
+
+def join_pieces(marks: list[Mark]) -> list[Mark]:
+    """Join the pieces of broken digits: the bar over a 5, the halves of an 8, splinters beside a stroke."""
+    tallest = max(mark.box.h for mark in marks)
+    marks = sorted(marks, key=lambda mark: max(mark.box.w, mark.box.h))
+    index = 0
+    while index < len(marks):
+        piece = marks[index]
+        bodies = [mark for mark in marks[index + 1 :] if belongs(piece.box, mark.box, tallest)]
+        if not bodies:
+            index += 1
+            continue
+        body = min(bodies, key=lambda mark: sum(gaps(piece.box, mark.box)))
+        marks = [mark for mark in marks if mark is not piece and mark is not body]
+        marks.append(join(piece, body))
+        marks.sort(key=lambda mark: max(mark.box.w, mark.box.h))
+        index = 0
+    return [mark for mark in marks if mark.box.h > 0.3 * tallest or mark.box.w > 0.5 * tallest]
+
+
+def gaps(a: Box, b: Box) -> tuple[int, int]:
+    """Return the distances between two boxes across and down, 0 where they overlap."""
+    across = max(a.x - (b.x + b.w), b.x - (a.x + a.w), 0)
+    down = max(a.y - (b.y + b.h), b.y - (a.y + a.h), 0)
+    return across, down
+
+
+def belongs(piece: Box, body: Box, tallest: int) -> bool:
+    """Tell whether a piece is part of the digit whose larger part is `body`, among marks of which one is `tallest`."""
+    across, down = gaps(piece, body)
+    height = min(body.h, tallest)  # of the digit, should the body have grown too tall by joining
+    shared = (min(piece.x + piece.w, body.x + body.w) - max(piece.x, body.x)) / min(piece.w, body.w)
+    if piece.h < 0.5 * height and shared > 0.3 and down < 0.2 * height:  # a bar above, a foot below
+        return True
+    if piece.h < 0.75 * body.h and shared > 0.5 and down == 0:  # within the body
+        return True
+    if max(piece.w, piece.h) < 0.35 * max(body.w, body.h) and max(across, down) < 0.08 * height:  # a splinter
+        return True
+    squat = piece.h < piece.w and body.h < body.w
+    return squat and shared > 0.6 and down < 0.06 * (piece.h + body.h)  # one half above the other
+
+
+def join(a: Mark, b: Mark) -> Mark:
+    """Return two marks as one."""
+    x, y = min(a.box.x, b.box.x), min(a.box.y, b.box.y)
+    right, bottom = max(a.box.x + a.box.w, b.box.x + b.box.w), max(a.box.y + a.box.h, b.box.y + b.box.h)
+    ink = np.zeros((bottom - y, right - x), np.uint8)
+    for mark in (a, b):
+        part = ink[mark.box.y - y :, mark.box.x - x :][: mark.box.h, : mark.box.w]
+        np.maximum(part, mark.ink, out=part)
+    return Mark(Box(x, y, right - x, bottom - y), ink)
+
+
+def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
+    """Arrange marks as they are read: rows from top to bottom, each from left to right.
+
+    A mark stands in the row of the first, from the tallest down, that its middle is level with.
+    """
+    rows: list[list[Mark]] = []
+    for mark in sorted(marks, key=lambda mark: mark.box.h, reverse=True):
+        middle = mark.box.y + mark.box.h / 2
+        row = next((row for row in rows if row[0].box.y < middle < row[0].box.y + row[0].box.h), None)
+        if row is None:
             rows.append([mark])
-    rows.sort(key=lambda row: row[0].y)
-    return [join_overlapping(sorted(row)) for row in rows]
-
-
-def join_overlapping(row: list[Box]) -> list[Box]:
-    """Join the neighbours in a row, sorted by x, of which one stands above the other for most of its width."""
-    joined = row[:1]
-    for box in row[1:]:
-        last = joined[-1]
-        shared = min(last.x + last.w, box.x + box.w) - box.x
-        if shared > min(last.w, box.w) / 2:
-            x, y = min(last.x, box.x), min(last.y, box.y)
-            right, bottom = max(last.x + last.w, box.x + box.w), max(last.y + last.h, box.y + box.h)
-            joined[-1] = Box(x, y, right - x, bottom - y)
         else:
-            joined.append(box)
-    return joined
+            row.append(mark)
+    rows.sort(key=lambda row: row[0].box.y)
+    return [sorted(row, key=lambda mark: mark.box.x) for row in rows]
+
+
+def thicken(ink: np.ndarray) -> np.ndarray:
+    """Thicken the strokes of a digit's ink, (H, W) uint8, to MNIST's where they are thinner; it may become larger."""
+    side = max(ink.shape)
+    if side < FINE:
+        times = math.ceil(FINE / side)
+        ink = cv2.resize(ink, None, fx=times, fy=times, interpolation=cv2.INTER_LINEAR)
+    missing = THIN_STROKE * max(ink.shape) - stroke_width((ink >= 128).astype(np.uint8))
+    if missing < 1:
+        return ink
+    return cv2.dilate(np.pad(ink, math.ceil(missing / 2) + 1), disc(missing + 1))
 
 
 def fit_digit(ink: np.ndarray) -> np.ndarray:
@@ -252,11 +399,10 @@ def fit_digit(ink: np.ndarray) -> np.ndarray:
     x, y, w, h = cv2.boundingRect(ink)
     side = max(w, h)
     left, top = (side - w) // 2, (side - h) // 2
-    square = cv2.copyMakeBorder(
-        ink[y : y + h, x : x + w], top, side - h - top, left, side - w - left, cv2.BORDER_CONSTANT, value=0
-    )
+    borders = (top, side - h - top, left, side - w - left)
+    square = cv2.copyMakeBorder(ink[y : y + h, x : x + w], *borders, cv2.BORDER_CONSTANT, value=0)
     small = cv2.resize(square, (BOX, BOX), interpolation=cv2.INTER_AREA)
-    small = cv2.convertScaleAbs(small, alpha=255 / small.max())
+    small = cv2.convertScaleAbs(small, alpha=255 / max(int(small.max()), 1))
     moments = cv2.moments(small)
     room = FIELD - BOX
     column = min(max(round(CENTROID - moments["m10"] / moments["m00"]), 0), room)
@@ -278,10 +424,10 @@ def open_page(path: str) -> Page:
     try:
         picture = to_gray(decode_picture(read_bytes(path)))
         gray = shrink(picture, WORKING_SIDE)
-        ink = to_ink(gray)
-        found = find_digits(ink)
-        digits = np.stack([fit_digit(ink[y : y + h, x : x + w]) for row in found for x, y, w, h in row])
-        rows = [[scale_box(box, max(picture.shape) / max(gray.shape)) for box in row] for row in found]
+        strokes = erase_lines(keep_strokes(to_ink(gray)))
+        found = arrange_rows(join_pieces(drop_specks(find_marks(strokes))))
+        digits = np.stack([fit_digit(thicken(mark.ink)) for row in found for mark in row])
+        rows = [[scale_box(mark.box, max(picture.shape) / max(gray.shape)) for mark in row] for row in found]
     except InputError as err:
         error = str(err)
     thumbnail = shrink(picture, 480)  # in a figure, more would not show
@@ -887,6 +1033,9 @@ def draw_page(axes: Axes, reading: Reading) -> None:
     width, height = page.size
     axes.imshow(page.thumbnail, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
     name = Path(page.path).name
+    axes.axis("on")  # for a frame around white paper
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color("#cccccc")
     axes.set_title(name if len(name) < 24 else f"{name[:10]}..{name[-11:]}", fontsize=8, color=FAINT, parse_math=False)
     marks = [mark for line in reading.text.split("\n") for mark in line]
     boxes = [box for row in page.rows for box in row]
@@ -1142,40 +1291,47 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("images", nargs="*", metavar="IMAGE|FOLDER", help="pictures to read, or folders of them")
     add("--train", action="store_true", help="train first, then read")
-    add(
-        "--output", type=Path, default=Path("output"), metavar="DIR", help="networks and figures go here (%(default)s/)"
-    )
-    add("--version", action="version", version=f"%(prog)s {__version__}")
+    add("--output", type=Path, default=Path("output"), metavar="DIR", help="networks and figures go here (output/)")
+    add("--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit")
+    add_reading_flags(parser.add_argument_group("reading"))
+    add_training_flags(parser.add_argument_group("training"))
+    return parser
 
-    add = parser.add_argument_group("reading").add_argument
-    add("--model", type=Path, metavar="FILE", help="read with this .onnx or .keras network (OUTPUT/mnist.onnx)")
-    add("--json", action="store_const", dest="form", const="json", help="print JSON, an object per line")
-    add("--csv", action="store_const", dest="form", const="csv", help="print CSV: path, text, confidence, error")
-    add("--plot", type=plot_path, metavar="FILE", help="save the plot here (OUTPUT/predictions.png)")
-    add("--no-plot", action="store_true", help="draw nothing; as with --json and --csv, unless there is --plot")
+
+def add_reading_flags(group: argparse._ArgumentGroup) -> None:
+    """Add what has a say in reading."""
+    group.add_argument("--model", type=Path, metavar="FILE", help="an .onnx or .keras network (DIR/mnist.onnx)")
+    form = group.add_mutually_exclusive_group().add_argument
+    form("--json", action="store_const", dest="form", const="json", help="print JSON, an object per line; no plot")
+    form("--csv", action="store_const", dest="form", const="csv", help="print CSV; no plot")
+    plot = group.add_mutually_exclusive_group().add_argument
+    plot("--plot", type=plot_path, metavar="FILE", help="save the plot here (DIR/predictions.png)")
+    plot("--no-plot", action="store_true", help="draw nothing")
     share = number(float, 0, 1, "a number from 0 to 1")
-    text = 'print "?" for digits less certain than this, 0 to 1 (%(default)s)'
-    add("--min-confidence", type=share, default=0.0, metavar="P", help=text)
+    text = 'print "?" for digits less certain than this, 0 to 1 (0)'
+    group.add_argument("--min-confidence", type=share, default=0.0, metavar="P", help=text)
 
-    add = parser.add_argument_group("training").add_argument
-    add("--data", help="mnist, digits (small, in scikit-learn), a .npz file or a folder of IDX files (mnist)")
-    add("--network", choices=RECIPES, help="architecture to train (cnn)")
+
+def add_training_flags(group: argparse._ArgumentGroup) -> None:
+    """Add what has a say in training; None stands for a flag that was not given."""
+
+    def by_network(field: str) -> str:
+        return ", ".join(f"{name} {getattr(recipe, field)}" for name, recipe in RECIPES.items())
+
+    add = group.add_argument
+    add("--data", metavar="DATA", help="mnist, digits (small), a .npz file or a folder of IDX files (mnist)")
+    add("--network", choices=RECIPES, help="the architecture (cnn)")
     count = number(int, 1, 1_000_000, "a whole number from 1")
-    defaults = {
-        field: ", ".join(f"{name} {getattr(recipe, field)}" for name, recipe in RECIPES.items())
-        for field in ("epochs", "batch_size", "learning_rate")
-    }
-    add("--epochs", type=count, metavar="N", help=f"passes over the training digits ({defaults['epochs']})")
-    add("--batch-size", type=count, metavar="N", help=f"digits per step ({defaults['batch_size']})")
+    add("--epochs", type=count, metavar="N", help=f"passes over the training digits ({by_network('epochs')})")
+    add("--batch-size", type=count, metavar="N", help=f"digits per step ({by_network('batch_size')})")
     rate = number(float, 1e-9, 10, "a learning rate above 0")
-    add("--learning-rate", type=rate, metavar="R", help=f"of Adam, at its peak ({defaults['learning_rate']})")
+    add("--learning-rate", type=rate, metavar="R", help=f"of Adam, at its peak ({by_network('learning_rate')})")
     part = number(float, 0, 0.9, "a number from 0 to 0.9")
     add("--validation-split", type=part, metavar="P", help="share of the training digits to validate with (0.05)")
     add("--no-augment", action="store_true", default=None, help="train on the digits as they are (mlp always does)")
     add(
         "--seed", type=number(int, 0, 2**32 - 1, "a whole number from 0"), metavar="N", help="of all that is random (0)"
     )
-    return parser
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -1190,8 +1346,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} is for training; add --train to train before reading")
     if args.model and training:
         parser.error("--model is for reading; name the pictures to read with it, without --train")
-    if args.plot and args.no_plot:
-        parser.error("--plot and --no-plot exclude each other; give one of them")
     return args
 
 

@@ -1,0 +1,184 @@
+"""The command line as its users meet it: what is printed where, the exit status, and what is refused."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import mnist_digits as md
+
+SAMPLE = str(ROOT / "samples" / "4.png")
+
+
+def run(*arguments):
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def test_reading_prints_path_text_and_confidence(trained, capsys):
+    assert md.main([SAMPLE, "--output", str(trained), "--no-plot"]) == 0
+    path, text, confidence = capsys.readouterr().out.rstrip("\n").split("\t")
+    assert path == SAMPLE
+    assert text.isdigit()
+    assert confidence.endswith("%")
+
+
+def test_json_is_one_object_a_line_with_all_that_was_promised(trained, capsys):
+    md.main([SAMPLE, "missing.png", "--json", "--output", str(trained)])
+    read, missing = map(json.loads, capsys.readouterr().out.splitlines())
+    assert list(read) == ["path", "text", "confidence", "digits", "error"]
+    (digit,) = read["digits"]
+    assert str(digit["digit"]) == read["text"]
+    assert digit["confidence"] == max(digit["probabilities"]) == read["confidence"]
+    assert len(digit["box"]) == 4
+    assert sum(digit["probabilities"]) == pytest.approx(1, abs=1e-4)
+    assert (missing["text"], missing["confidence"], missing["digits"]) == (None, None, [])
+    assert missing["error"].startswith("no such file")
+
+
+def test_csv_has_a_row_for_each_picture(trained, capsys):
+    md.main([SAMPLE, "missing.png", "--csv", "--output", str(trained)])
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["path"] for row in rows] == [SAMPLE, "missing.png"]
+    assert rows[0]["text"].isdigit()
+    assert rows[1]["error"].startswith("no such file")
+
+
+def test_one_bad_file_does_not_stop_the_others(trained, capsys):
+    assert md.main(["missing.png", SAMPLE, "--output", str(trained), "--no-plot"]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert "error: missing.png: no such file; check the path" in err.splitlines()
+
+
+def test_digits_below_the_wanted_confidence_become_question_marks(trained, capsys):
+    md.main([SAMPLE, "--min-confidence", "1", "--output", str(trained), "--no-plot"])
+    assert capsys.readouterr().out.split("\t")[1] == "?"
+
+
+def test_a_confidence_is_never_rounded_up():
+    assert md.percent(0.99996) == "99.9%"
+    assert md.percent(0.5) == "50.0%"
+
+
+def test_readings_come_in_the_order_asked_for(trained, tmp_path):
+    paths = [str(ROOT / "samples" / f"{digit}.png") for digit in "31415926535897932384626433832795" * 5]
+    predict = md.load_network(trained / "digits.onnx")
+    assert [reading.page.path for reading in md.read_pictures(iter(paths), predict)] == paths
+
+
+@pytest.mark.parametrize("pictures", [1, 5, 12, 61])
+def test_the_plot_takes_any_number_of_pictures(pictures, trained, tmp_path, capsys):
+    plot = tmp_path / "plot.png"
+    assert md.main([SAMPLE] * pictures + ["--output", str(trained), "--plot", str(plot)]) == 0
+    assert plot.stat().st_size > 5000
+    assert ("first 60 of 61" in capsys.readouterr().err) == (pictures > md.PLOT_LIMIT)
+
+
+def test_a_network_on_mnist_is_preferred_to_one_on_small_digits(tmp_path, capsys):
+    (tmp_path / "digits.onnx").touch()
+    assert md.find_network(tmp_path).name == "digits.onnx"
+    assert "warning" in capsys.readouterr().err
+    (tmp_path / "mnist.onnx").touch()
+    assert md.find_network(tmp_path).name == "mnist.onnx"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a network", b"\x08\x07" * 500])
+@pytest.mark.parametrize("suffix", [".onnx", ".keras"])
+def test_a_model_that_is_none_is_refused_in_one_sentence(content, suffix, tmp_path, capsys):
+    model = tmp_path / f"model{suffix}"
+    if content is not None:
+        model.write_bytes(content)
+    assert md.main([SAMPLE, "--model", str(model)]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {model}: ")
+    assert err.count("\n") == 1
+
+
+REFUSED = {
+    "--epochs 5 4.png": "add --train",
+    "--no-augment 4.png": "add --train",
+    "--model x.onnx": "name the pictures",
+    "--train --model x.onnx 4.png": "without --train",
+    "--json --csv 4.png": "not allowed with",
+    "--plot a.png --no-plot 4.png": "not allowed with",
+    "--plot plot.xyz 4.png": "must end in",
+    "--epochs 0": "a whole number from 1",
+    "--min-confidence 2 4.png": "a number from 0 to 1",
+    "--network vgg": "invalid choice",
+    "--colour 4.png": "unrecognized arguments",
+}
+
+
+@pytest.mark.parametrize("arguments", REFUSED)
+def test_what_cannot_go_together_is_refused(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        md.main(arguments.split())
+    assert stopped.value.code == 2
+    usage, sentence = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage:")
+    assert REFUSED[arguments] in sentence
+
+
+def test_data_that_is_not_there_is_told(tmp_path, capsys):
+    assert md.main(["--data", "nowhere.npz", "--output", str(tmp_path)]) == 1
+    assert "error: nowhere.npz: no such data" in capsys.readouterr().err
+
+
+def test_an_output_folder_that_cannot_be_is_told_before_training(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert md.main(["--data", "digits", "--output", str(tmp_path / "file" / "output")]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_reading_never_imports_tensorflow(trained):
+    code = (
+        "import sys, mnist_digits; status = mnist_digits.main(sys.argv[1:]);"
+        "sys.exit(status or any(name in sys.modules for name in ('tensorflow', 'keras', 'sklearn', 'scipy')))"
+    )
+    command = [sys.executable, "-c", code, SAMPLE, "--output", str(trained)]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
+
+
+def test_help_and_version_need_no_more_than_numpy_and_opencv():
+    assert "--min-confidence" in run("--help").stdout
+    assert run("--version").stdout == f"mnist_digits.py {md.__version__}\n"
+
+
+def test_ctrl_c_ends_with_130_and_keeps_the_earlier_network(tmp_path):
+    import signal
+    import time
+
+    if sys.platform == "win32":
+        pytest.skip("Windows has no SIGINT to send to one process")
+    earlier = tmp_path / "digits.onnx"
+    earlier.write_text("earlier")
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), "--data", "digits", "--epochs", "1000"]
+    process = subprocess.Popen([*command, "--output", str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    while "epoch" not in process.stderr.readline().split()[:1]:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert earlier.read_text() == "earlier"
+
+
+def test_a_network_with_other_outputs_is_refused(tmp_path):
+    import keras
+
+    model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    model.save(tmp_path / "three.keras")
+    with pytest.raises(md.InputError, match=r"answers \(2, 3\)"):
+        md.load_network(tmp_path / "three.keras")
+
+
+def test_text_puts_rows_on_lines_of_their_own():
+    box = md.Box(0, 0, 1, 1)
+    probs = np.eye(10, dtype=np.float32)[[4, 2, 7]]
+    assert md.to_text([[box, box], [box]], probs, 0.5) == "42\n7"

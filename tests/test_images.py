@@ -1,0 +1,169 @@
+"""From files to digits: every way of storing the same digit ends in the same (28, 28) array."""
+
+import os
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from draw_samples import STROKES, pen, plain, shaded, write
+from sklearn.datasets import load_digits
+
+import mnist_digits as md
+
+
+def mnist_like(count):
+    """Fit real handwriting that is on every machine into MNIST's frame."""
+    return [md.enlarge_digit(image) for image in load_digits().images[:count]]
+
+
+def enlarged(digit, times=9):
+    """Blow a digit up, to a picture with dark ink on a white page, off its middle."""
+    ink = cv2.resize(digit, None, fx=times, fy=times, interpolation=cv2.INTER_LINEAR)
+    return cv2.copyMakeBorder(255 - ink, 30, 110, 75, 20, cv2.BORDER_CONSTANT, value=255)
+
+
+def save(path, picture):
+    _, content = cv2.imencode(path.suffix, picture)
+    path.write_bytes(content.tobytes())
+    return str(path)
+
+
+def recolored(gray):
+    """Turn black ink on white into dark blue ink on yellow paper."""
+    share = (gray / 255)[..., None]
+    return np.rint((1 - share) * (120, 40, 20) + share * (160, 230, 245)).astype(np.uint8)
+
+
+def as_alpha(gray, color):
+    return np.dstack([plain(*gray.shape, color), 255 - gray])
+
+
+DISGUISES = {
+    "as it is": lambda gray: gray,
+    "white on black": lambda gray: 255 - gray,
+    "blue on yellow": recolored,
+    "16 bit": lambda gray: gray.astype(np.uint16) * 257,
+    "faint": lambda gray: (gray // 4 + 150).astype(np.uint8),
+    "black ink on nothing": lambda gray: as_alpha(gray, (0, 0, 0)),
+    "white ink on nothing": lambda gray: as_alpha(gray, (255, 255, 255)),
+    "red ink on nothing": lambda gray: as_alpha(gray, (0, 0, 255)),
+    "opaque": lambda gray: np.dstack([gray, gray, gray, np.full_like(gray, 255)]),
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_a_digit_comes_back_from_any_disguise(disguise, tmp_path):
+    for digit in mnist_like(20):
+        page = md.open_page(save(tmp_path / "digit.png", DISGUISES[disguise](enlarged(digit))))
+        assert len(page.digits) == 1
+        difference = np.abs(page.digits[0].astype(int) - digit)
+        assert difference.mean() < 6, "a shift by one pixel makes about 20"
+
+
+def test_mnist_itself_comes_back_through_the_geometry(mnist_file, tmp_path):
+    digits = np.load(mnist_file)["x_test"][:200]
+    pages = [md.open_page(save(tmp_path / "digit.png", enlarged(digit))) for digit in digits]
+    alone = [(page.digits[0], digit) for page, digit in zip(pages, digits, strict=True) if len(page.digits) == 1]
+    differences = [np.abs(found.astype(int) - digit).mean() for found, digit in alone]
+    assert len(alone) >= 196, "a few digits of MNIST are torn in two"
+    assert np.median(differences) < 4
+
+
+def test_the_centre_of_mass_falls_on_pixel_14(rng):
+    for label in STROKES:
+        digit = md.fit_digit((255 * pen(label, 300, 25, rng)).astype(np.uint8))
+        moments = cv2.moments(digit)
+        assert abs(moments["m10"] / moments["m00"] - 14) < 0.6
+        assert abs(moments["m01"] / moments["m00"] - 14) < 0.6
+        assert digit.max() == 255
+        assert max(cv2.boundingRect(digit)[2:]) == 20
+
+
+def test_exif_turns_a_photo_upright(tmp_path, rng):
+    page = plain(200, 300)
+    write(page, pen("7", 150, 12, rng), 120, 20, (0, 0, 0))
+    upright = md.open_page(save(tmp_path / "upright.jpg", page))
+    lying = cv2.imencode(".jpg", cv2.rotate(page, cv2.ROTATE_90_COUNTERCLOCKWISE))[1].tobytes()
+    exif = (
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # orientation 6: turn by 90 degrees
+    )
+    tagged = lying[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + lying[2:]
+    (tmp_path / "lying.jpg").write_bytes(tagged)
+    turned = md.open_page(str(tmp_path / "lying.jpg"))
+    assert turned.size == (300, 200)
+    assert np.abs(turned.digits[0].astype(int) - upright.digits[0]).mean() < 8
+
+
+@pytest.mark.parametrize("name", ["ünïcödé 数字.png", "two words.png", "quote'd $x$.png"])
+def test_any_file_name_is_opened(name, tmp_path, rng):
+    page = plain(100, 100)
+    write(page, pen("3", 60, 6, rng), 20, 15, (0, 0, 0))
+    assert md.open_page(save(tmp_path / name, page)).error is None
+
+
+def test_boxes_are_in_the_pixels_of_the_picture_itself(tmp_path, rng):
+    page = shaded(2000, 3000, rng)
+    drawn = pen("4", 600, 40, rng)
+    write(page, drawn, 1500, 700, (60, 30, 20))
+    (row,) = md.open_page(save(tmp_path / "large.jpg", page)).rows
+    assert np.allclose(row[0], (1500, 700, *drawn.shape[::-1]), atol=15)
+
+
+def test_digits_are_found_in_reading_order(tmp_path, rng):
+    page = plain(420, 600)
+    for place, label in enumerate("123456"):
+        write(page, pen(label, 120, 10, rng, slant=0.05), 40 + place % 3 * 180, 40 + place // 3 * 190, (0, 0, 0))
+    rows = md.open_page(save(tmp_path / "page.png", page)).rows
+    assert [len(row) for row in rows] == [3, 3]
+    assert all(row == sorted(row) for row in rows)
+    assert rows[0][0].y < rows[1][0].y
+
+
+BAD_FILES = {
+    "missing.png": (None, "no such file"),
+    "empty.png": (b"", "the file is empty"),
+    "text.png": (b"these are words, not pixels\n" * 20, "not a whole picture"),
+    "blank.png": (cv2.imencode(".png", plain(60, 60))[1].tobytes(), "no digit found"),
+    "dot.png": (cv2.imencode(".png", plain(1, 1))[1].tobytes(), "no digit found"),
+    "clear.png": (cv2.imencode(".png", np.zeros((50, 50, 4), np.uint8))[1].tobytes(), "no digit found"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_is_told_in_one_sentence(name, tmp_path):
+    content, sentence = BAD_FILES[name]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    page = md.open_page(str(tmp_path / name))
+    assert page.error.startswith(sentence)
+    assert "\n" not in page.error
+    assert not len(page.digits)
+
+
+def test_a_truncated_jpeg_is_refused(tmp_path, rng):
+    whole = cv2.imencode(".jpg", shaded(300, 400, rng))[1].tobytes()
+    (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    assert md.open_page(str(tmp_path / "half.jpg")).error
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="this user may read every file")
+def test_an_unreadable_file_is_told(tmp_path):
+    path = tmp_path / "secret.png"
+    path.write_bytes(b"x")
+    path.chmod(0)
+    assert "permission" in md.open_page(str(path)).error.lower()
+
+
+def test_folders_are_walked_in_the_order_a_person_counts(tmp_path):
+    for name in ("10.png", "2.png", "notes.txt", ".hidden.png", "sub/1.JPG"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [os.path.relpath(path, tmp_path) for path in md.picture_paths([str(tmp_path)])]
+    assert found == ["2.png", "10.png", str(Path("sub/1.JPG"))]
+
+
+def test_a_folder_without_pictures_is_told(tmp_path):
+    (path,) = md.picture_paths([str(tmp_path)])
+    assert md.open_page(path).error.startswith("no pictures in this folder")
