@@ -52,6 +52,7 @@ BOX = 20  # the longer side of the digit fills 20 of them, ...
 CENTROID = 14.0  # and its centre of mass lies on pixel 14.0 (14.01, 14.00 over the 60,000)
 
 PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+CORE = 102  # of 255, the ink that makes a stroke: 0.8 of Otsu's threshold, for pressure varies along it
 THIN_STROKE = 0.11  # of a digit's longer side: a thin pen in MNIST, 2.2 of 20 pixels
 FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
 
@@ -134,7 +135,7 @@ def picture_paths(arguments: Iterable[str]) -> Iterator[str]:
             yield argument
             continue
         inside = [path for path in Path(argument).rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES]
-        yield from map(str, sorted((path for path in inside if path.name[0] != "."), key=natural))
+        yield from map(str, sorted((path for path in inside if path.name[0] != "."), key=natural) or [argument])
 
 
 def read_bytes(path: str) -> np.ndarray:
@@ -191,15 +192,22 @@ def shrink(gray: np.ndarray, side: int) -> np.ndarray:
 def is_light_on_dark(gray: np.ndarray) -> bool:
     """Tell the polarity of a gray picture: what differs most from its surroundings is ink, lighter or darker.
 
-    The skewness of the deviations from a wide mean has its sign, under any light.
+    The skewness of the deviations from a wide mean has its sign, under any light. Where ink fills nearly half of the
+    picture and the skewness says little, ink is what leaves less room for a disc: strokes are narrower than paper.
     """
-    small = shrink(gray, 256).astype(np.float32)  # no detail is asked for, and a wide blur is slow
-    deviation = small - cv2.GaussianBlur(small, (0, 0), max(small.shape) / 4)
-    return float(np.mean((deviation - deviation.mean()) ** 3)) > 0
+    small = shrink(gray, 256)  # no detail is asked for, and a wide blur is slow
+    deviation = small - cv2.GaussianBlur(small.astype(np.float32), (0, 0), max(small.shape) / 4)
+    deviation -= deviation.mean()
+    skewness = float(np.mean(deviation**3)) / max(float(np.mean(deviation**2)) ** 1.5, 1e-6)
+    if abs(skewness) > 0.5:  # ink on less than 38 % of the picture
+        return skewness > 0
+    _, light = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    radius = [cv2.distanceTransform(side, cv2.DIST_L2, 5).max() for side in (light, 1 - light)]
+    return radius[0] < radius[1]
 
 
 def to_ink(gray: np.ndarray) -> np.ndarray:
-    """Return the ink of a gray picture, (H, W) uint8: at each pixel the share of the paper's light that the pen takes.
+    """Return the ink of a gray picture, (H, W) uint8: for each pixel the share of the paper's light that the pen takes.
 
     The paper under a pixel is what a closing leaves of the picture: it fills whatever is narrower than a third of the
     picture, strokes of any pen, and follows whatever is wider, vignettes and the edges of shadows.
@@ -207,18 +215,20 @@ def to_ink(gray: np.ndarray) -> np.ndarray:
     if is_light_on_dark(gray):
         gray = 255 - gray
     side = max(gray.shape)
+    calm = gray
     if side > 200:  # a photo or a scan has grain, which would lift the paper; in less, a pixel may be a stroke
         gray = cv2.GaussianBlur(gray, (0, 0), side / WORKING_SIDE)
-    calm = cv2.medianBlur(gray, 5) if side > 200 else gray
-    paper = cv2.morphologyEx(calm, cv2.MORPH_CLOSE, np.ones((side // 3 | 1, side // 3 | 1), np.uint8))
+        calm = cv2.medianBlur(gray, 5)
+    width = side // (2 if side < 100 else 3) | 1  # a digit alone in a small picture may fill it, and touch its edges
+    paper = cv2.morphologyEx(calm, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
     return cv2.divide(cv2.subtract(paper, gray), paper, scale=255)
 
 
 def keep_strokes(ink: np.ndarray) -> np.ndarray:
-    """Clear the paper's grain and faint rules from ink and stretch it: 128 parts stroke from paper, (H, W) uint8.
+    """Clear the paper's grain and faint rules from ink and stretch it: 128 is half-way from paper to pen, (H, W) uint8.
 
-    The threshold is Otsu's between what is faint and what is strong among all that rises above the grain, so that a
-    thin line on a large page counts as much as a page full of them. Raises InputError where nothing rises.
+    Half-way is Otsu's threshold between faint and strong among all that rises above the grain, so that a thin line on a
+    large page counts as much as a page full of them. Raises InputError where nothing rises.
     """
     middle = np.median(ink)
     grain = 1.48 * np.median(cv2.absdiff(ink, np.full_like(ink, middle)))  # 1.48 deviations from the median: sigma
@@ -227,11 +237,11 @@ def keep_strokes(ink: np.ndarray) -> np.ndarray:
     if raised.size < 4:
         raise InputError(NOTHING_FOUND)
     otsu, _ = cv2.threshold(raised, 0, 255, cv2.THRESH_OTSU)
-    threshold = max(0.8 * otsu, floor)  # below Otsu's: pressure and pencil vary along a stroke
+    threshold = max(otsu, floor)
     if ink[ink > threshold].mean() < 1.2 * floor:
         raise InputError(NOTHING_FOUND)
     strokes = cv2.convertScaleAbs(cv2.subtract(ink, middle + 3 * grain), alpha=128 / (threshold - middle - 3 * grain))
-    core = (strokes >= 128).astype(np.uint8)
+    core = (strokes >= CORE).astype(np.uint8)
     rim = cv2.dilate(core, disc(stroke_width(core)))  # half a stroke around it: its own grey edge and no more
     return strokes * rim
 
@@ -255,34 +265,37 @@ def erase_lines(strokes: np.ndarray) -> np.ndarray:
     """Erase straight thin lines that run across nearly all of the picture: rules, frames, axes, edges of the page."""
     if max(strokes.shape) < 100:  # in a picture this small a line may be a digit
         return strokes
-    strokes = erase_rules(strokes)
-    return np.ascontiguousarray(erase_rules(np.ascontiguousarray(strokes.T)).T)
+    across, down = find_rules(strokes), find_rules(np.ascontiguousarray(strokes.T)).T
+    return strokes * (1 - (across | down))
 
 
-def erase_rules(strokes: np.ndarray) -> np.ndarray:
-    """Erase the horizontal ones of the lines that `erase_lines` is about."""
-    width = strokes.shape[1]
+def find_rules(strokes: np.ndarray) -> np.ndarray:
+    """Return the mask, (H, W) uint8 of 0 and 1, of the horizontal ones of the lines that `erase_lines` is about."""
+    height, width = strokes.shape
     mask = (strokes > 0).astype(np.uint8)
     run = max(width // 12, 15)  # a twelfth of a line that slants by two degrees still is one level run
     runs = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, run), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(runs, np.ones((3, run), np.uint8)))
     lines = np.zeros_like(mask)
     for label in range(1, count):
+        if stats[label, cv2.CC_STAT_WIDTH] < 0.9 * width:
+            continue
         y, x = np.nonzero((labels == label) & (runs > 0))
-        if stats[label, cv2.CC_STAT_WIDTH] < 0.9 * width or len(np.unique(x)) < 0.9 * width:
+        if len(np.unique(x)) < 0.9 * width:
             continue
         dx, dy, x0, y0 = cv2.fitLine(np.stack([x, y], axis=1).astype(np.float32), cv2.DIST_HUBER, 0, 0.01, 0.01).flat
         slope = dy / dx
         thickness = 4 * np.median(np.abs(y - y0 - (x - x0) * slope)) + 1
-        if abs(slope) < 0.2 and thickness <= max(width / 40, 4):
+        at_edge = not thickness < y0 < height - thickness
+        if abs(slope) < 0.2 and thickness <= max(width / (20 if at_edge else 40), 4):
             ends = [(end, round(y0 + (end - x0) * slope)) for end in (0, width - 1)]
             cv2.line(lines, *ends, 1, math.ceil(thickness) + 2)
-    return strokes * (1 - lines * cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, 5), np.uint8)))
+    return lines & cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, 5), np.uint8))  # keep upright strokes that cross
 
 
 def find_marks(strokes: np.ndarray) -> list[Mark]:
     """Return the connected pieces of strokes, those parted by less than half a stroke's width as one."""
-    core = (strokes >= 128).astype(np.uint8)
+    core = (strokes >= CORE).astype(np.uint8)
     if not core.any():
         raise InputError(NOTHING_FOUND)
     width = stroke_width(core)
@@ -384,7 +397,7 @@ def thicken(ink: np.ndarray) -> np.ndarray:
     if side < FINE:
         times = math.ceil(FINE / side)
         ink = cv2.resize(ink, None, fx=times, fy=times, interpolation=cv2.INTER_LINEAR)
-    missing = THIN_STROKE * max(ink.shape) - stroke_width((ink >= 128).astype(np.uint8))
+    missing = THIN_STROKE * max(ink.shape) - stroke_width((ink >= CORE).astype(np.uint8))
     if missing < 1:
         return ink
     return cv2.dilate(np.pad(ink, math.ceil(missing / 2) + 1), disc(missing + 1))

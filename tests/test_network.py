@@ -33,6 +33,7 @@ def test_lenet5_has_five_layers_and_mlp_three():
 @pytest.mark.parametrize("network", md.RECIPES)
 def test_every_network_reads_the_same_through_opencv_as_through_keras(network, tmp_path):
     model = md.build_network(md.RECIPES[network], steps=10)
+    model.predict(np.zeros((1, 28, 28, 1), np.float32), verbose=0)
     md.save_network(model, tmp_path / network)
     batch = np.random.default_rng(3).random((7, 28, 28, 1), np.float32)
     fast = md.load_network(tmp_path / f"{network}.onnx")(batch)

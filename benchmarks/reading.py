@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""Measure how fast and how well mnist_digits.py reads, beside what public scripts do with the same network.
+
+    python benchmarks/reading.py                          speed, on pictures made here
+    python benchmarks/reading.py FOLDER                   and accuracy, on labelled pictures
+    python benchmarks/reading.py --model output/mnist     the network: .keras for the peer, .onnx for us
+
+FOLDER holds any of own/ (one digit), multi/ (several) and nondigit/ (none), each with an index.csv of file, label, ...
+The peer is "invert and resize": gray, inverted if it is light, the whole picture resized to 28 x 28, all of them in one
+call of Keras's model.predict. "Box and centre" adds MNIST's own geometry to it. What is measured is printed and saved
+in benchmarks/results/reading.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "samples")]
+
+import draw_samples  # noqa: E402
+
+import mnist_digits as md  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "reading.json"
+PEER = """
+import sys, os
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import cv2, keras, numpy as np
+model = keras.models.load_model(sys.argv[1])
+batch = []
+for path in sys.stdin.read().splitlines():
+    gray = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
+    gray = 255 - gray if gray.mean() > 127 else gray
+    batch.append(cv2.resize(gray, (28, 28), interpolation=cv2.INTER_AREA))
+print(model.predict(np.array(batch)[..., None] / 255, verbose=0).argmax(axis=1).tolist())
+"""
+
+
+def draw(kind: str, count: int, folder: Path) -> list[str]:
+    """Draw `count` pictures of a kind and return their paths; they differ in digit, pen and place."""
+    rng = np.random.default_rng(1)
+    paths = []
+    for number in range(count):
+        label = str(number % 10)
+        if kind == "28 x 28 PNG":
+            page = draw_samples.plain(28, 28)
+            draw_samples.write(page, draw_samples.pen(label, 18, 2, rng), 6, 4, draw_samples.BLACK)
+            suffix = ".png"
+        elif kind == "400 x 400 PNG":
+            page = draw_samples.plain(400, 400)
+            draw_samples.write(page, draw_samples.pen(label, 250, 14, rng), 90, 60, draw_samples.BLACK)
+            suffix = ".png"
+        else:
+            page = draw_samples.shaded(3000, 4000, rng)
+            draw_samples.write(page, draw_samples.pen(label, 1200, 60, rng), 1500, 900, draw_samples.BLUE)
+            suffix = ".jpg"
+        path = folder / f"{label}-{kind.split()[0]}-{number}{suffix}"
+        path.write_bytes(cv2.imencode(suffix, page)[1].tobytes())
+        paths.append(str(path))
+    return paths
+
+
+def run(command: list[str], given: str = "") -> tuple[float, float, str]:
+    """Run a command; return its seconds, the most memory it held in MB, and what it printed."""
+    with tempfile.TemporaryFile("w+") as stdin, tempfile.TemporaryFile("w+") as stdout:
+        stdin.write(given)
+        stdin.seek(0)
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=subprocess.DEVNULL)
+        _, _, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        stdout.seek(0)
+        return seconds, usage.ru_maxrss / 1024, stdout.read()
+
+
+def ours(paths: list[str], model: Path) -> tuple[float, float, list[dict]]:
+    """Read pictures as a user would, through a folder's worth of arguments."""
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), "--json", "--model", f"{model}.onnx"]
+    folders = sorted({str(Path(path).parent) for path in paths})
+    seconds, memory, printed = run([*command, *(folders if len(paths) > 1000 else paths)])
+    return seconds, memory, [json.loads(line) for line in printed.splitlines()]
+
+
+def peer(paths: list[str], model: Path) -> tuple[float, float, list[int]]:
+    """Read pictures as public scripts do."""
+    seconds, memory, printed = run([sys.executable, "-c", PEER, f"{model}.keras"], "\n".join(paths))
+    return seconds, memory, json.loads(printed.splitlines()[-1])
+
+
+def measure_speed(model: Path, counts: dict[str, int]) -> list[dict]:
+    """Time both on each kind of picture: the whole process, and steady state as the time that more pictures add."""
+    rows = []
+    for kind, count in counts.items():
+        with tempfile.TemporaryDirectory() as folder:
+            paths = draw(kind, count, Path(folder))
+            few = paths[: max(count // 10, 1)]
+            row = {"kind": kind, "n": count}
+            for name, read in (("ours", ours), ("peer", peer)):
+                seconds, memory, _ = read(paths, model)
+                seconds_few, memory_few, _ = read(few, model)
+                row[name] = {
+                    "seconds": round(seconds, 2),
+                    "per_second_whole": round(count / seconds, 1),
+                    "per_second_steady": round((count - len(few)) / max(seconds - seconds_few, 1e-3), 1),
+                    "peak_mb": round(memory),
+                    "peak_mb_of_a_tenth": round(memory_few),
+                }
+            row["ratio_whole"] = round(row["peer"]["seconds"] / row["ours"]["seconds"], 2)
+            rows.append(row)
+            print(json.dumps(row), flush=True)
+    return rows
+
+
+def box_and_centre(path: str) -> np.ndarray:
+    """Return the digit that MNIST's own geometry, and nothing else, makes of a picture."""
+    gray = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
+    ink = 255 - gray if gray.mean() > 127 else gray
+    ink = np.where(ink > 0.5 * ink.max(), ink, 0).astype(np.uint8)
+    return md.fit_digit(ink) if ink.any() else np.zeros((28, 28), np.uint8)
+
+
+def tesseract(path: str, mode: int) -> str:
+    """Read digits with Tesseract, page segmentation mode 10 for one character, 6 for a block of text."""
+    command = ["tesseract", path, "-", "--psm", str(mode), "-c", "tessedit_char_whitelist=0123456789"]
+    return "".join(subprocess.run(command, capture_output=True, text=True).stdout.split())
+
+
+def measure_accuracy(folder: Path, model: Path) -> list[dict]:
+    """Read the labelled pictures of a folder in each way; return the share read right of each part."""
+    rows = []
+    for part in ("own", "multi", "nondigit"):
+        if not (folder / part / "index.csv").is_file():
+            continue
+        with open(folder / part / "index.csv", newline="", encoding="utf-8") as file:
+            index = list(csv.DictReader(file))
+        paths, labels = [str(folder / part / row["file"]) for row in index], [row["label"] for row in index]
+        texts = {"ours": ["".join((reading["text"] or "").split()) for reading in ours(paths, model)[2]]}
+        texts["invert and resize"] = [str(digit) for digit in peer(paths, model)[2]]
+        predict = md.load_network(Path(f"{model}.onnx"))
+        digits = np.stack([box_and_centre(path) for path in paths])
+        texts["box and centre"] = [str(digit) for digit in predict(md.to_batch(digits)).argmax(axis=1)]
+        if shutil.which("tesseract"):
+            texts["Tesseract"] = [tesseract(path, 10 if part == "own" else 6) for path in paths]
+        row = {"part": part, "n": len(paths)}
+        for name, read in texts.items():
+            if part == "nondigit":
+                right = [not any(character.isdigit() for character in text) for text in read]
+            else:
+                right = [text == label for text, label in zip(read, labels, strict=True)]
+            row[name] = round(float(np.mean(right)), 4)
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    return rows
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?", help="labelled pictures")
+    parser.add_argument("--model", type=Path, default=ROOT / "output" / "mnist", help="network without its suffix")
+    parser.add_argument("--small", type=int, default=10_000, help="number of 28 x 28 pictures")
+    args = parser.parse_args()
+    machine = (
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, OpenCV {cv2.__version__}"
+    )
+    result = {"date": datetime.date.today().isoformat(), "machine": machine}
+    counts = {"28 x 28 PNG": args.small, "400 x 400 PNG": max(args.small // 10, 10), "12 megapixel JPEG": 20}
+    result["accuracy"] = measure_accuracy(args.folder, args.model) if args.folder else []
+    result["speed"] = measure_speed(args.model, counts)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
