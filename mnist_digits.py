@@ -32,6 +32,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
+from functools import partial, reduce
 from itertools import islice
 from pathlib import Path
 from textwrap import fill
@@ -42,8 +43,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
 __version__ = "0.1.0"
 
@@ -56,10 +59,12 @@ CORE = 102  # of 255, the ink that makes a stroke: 0.8 of Otsu's threshold, for 
 THIN_STROKE = 0.11  # of a digit's longer side: a thin pen in MNIST, 2.2 of 20 pixels
 FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
 
+MIN_CONFIDENCE = 0.5  # below it, a digit is more likely misread than read
 MOST_MARKS = 600  # with more pieces of ink, a picture is a texture and no page
 WORKING_SIDE = 1024  # pixels that digits are looked for on: sheets of 50 are still legible, 12 megapixels are fast
 SAMPLES = Path(__file__).resolve().parent / "samples"
 
+NO_DIGITS = np.zeros((0, FIELD, FIELD), np.uint8)
 NOTHING_FOUND = "no digit found; is there one, in a pen that stands out from the paper?"
 
 Predict = Callable[[np.ndarray], np.ndarray]  # batch -> probs
@@ -85,13 +90,26 @@ class Mark(NamedTuple):
     ink: np.ndarray  # (h, w) uint8, cut to the box and cleared of other marks
 
 
+class Stages(NamedTuple):
+    """What a picture goes through until its digits are found."""
+
+    gray: np.ndarray  # (H, W) uint8, as are the next two
+    ink: np.ndarray
+    strokes: np.ndarray
+    rows: list[list[Mark]]
+    error: str | None
+
+
 class Page(NamedTuple):
-    """What was found on one picture before the network sees it."""
+    """What was found on one picture before the network sees it.
+
+    A mark that may be two digits that touch is there three times: whole, its left part, its right part.
+    """
 
     path: str
     thumbnail: np.ndarray  # (H, W) uint8, small enough to keep
     size: tuple[int, int]  # (width, height) of the picture itself, in pixels
-    rows: list[list[Box]]  # the digits in reading order
+    rows: list[list[list[Box]]]  # for each row, in reading order, for each mark, one box or three
     digits: np.ndarray  # (N, 28, 28) uint8, in the same order
     error: str | None
 
@@ -100,6 +118,8 @@ class Reading(NamedTuple):
     """What was read from one picture."""
 
     page: Page
+    rows: list[list[Box]]  # the digits in reading order
+    digits: np.ndarray  # (N, 28, 28) uint8, in the same order
     probs: np.ndarray  # (N, 10) float32
     text: str  # rows parted by a newline, "?" for a digit below the wanted confidence
 
@@ -215,12 +235,15 @@ def to_ink(gray: np.ndarray) -> np.ndarray:
     if is_light_on_dark(gray):
         gray = 255 - gray
     side = max(gray.shape)
-    calm = gray
-    if side > 200:  # a photo or a scan has grain, which would lift the paper; in less, a pixel may be a stroke
-        gray = cv2.GaussianBlur(gray, (0, 0), side / WORKING_SIDE)
-        calm = cv2.medianBlur(gray, 5)
-    width = side // (2 if side < 100 else 3) | 1  # a digit alone in a small picture may fill it, and touch its edges
-    paper = cv2.morphologyEx(calm, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
+    if side < 100:  # a digit alone may fill so small a picture and run along its edges
+        paper = cv2.morphologyEx(gray, cv2.MORPH_CLOSE, np.ones((side // 2 | 1, side // 2 | 1), np.uint8))
+    else:
+        gray = cv2.GaussianBlur(gray, (0, 0), side / WORKING_SIDE)  # a camera's grain would lift the paper
+        (height, width), edge, reach = gray.shape, min(side // 100, min(gray.shape) // 4), side // 6
+        calm = cv2.medianBlur(gray, 5)[edge : height - edge, edge : width - edge]  # without a frame or a scanner's rim
+        calm = cv2.copyMakeBorder(calm, *[edge + reach] * 4, cv2.BORDER_REPLICATE)  # the light goes on outside
+        paper = cv2.morphologyEx(calm, cv2.MORPH_CLOSE, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+        paper = paper[reach : reach + height, reach : reach + width]
     return cv2.divide(cv2.subtract(paper, gray), paper, scale=255)
 
 
@@ -425,26 +448,68 @@ def fit_digit(ink: np.ndarray) -> np.ndarray:
     return digit
 
 
+def cut(mark: Mark) -> list[Mark]:
+    """Cut a mark that may be two digits that touch where they do: [left, right], or [] where no cut is clear.
+
+    The cut is upright, where there is least ink, and clear if it crosses one stroke and leaves two tall parts.
+    """
+    x, y, w, h = mark.box
+    if w < 0.8 * h:
+        return []
+    core = (mark.ink >= CORE).astype(np.uint8)
+    column = w // 6 + int(mark.ink[:, w // 6 : w - w // 6].sum(axis=0).argmin())  # a 1 is a sixth of two digits
+    parts = [
+        Mark(Box(x, y, column, h), mark.ink[:, :column]),
+        Mark(Box(x + column, y, w - column, h), mark.ink[:, column:]),
+    ]
+    parts = [trim(part) for part in parts]
+    clear = core[:, column].sum() < 1.5 * stroke_width(core) and min(part.box.h for part in parts) > 0.6 * h
+    return parts if clear else []
+
+
+def trim(mark: Mark) -> Mark:
+    """Return a mark without the empty margins of its box."""
+    x, y, w, h = cv2.boundingRect(mark.ink)
+    return Mark(Box(mark.box.x + x, mark.box.y + y, w, h), mark.ink[y : y + h, x : x + w])
+
+
+def open_gray(path: str) -> np.ndarray:
+    """Read the picture in a file as gray, (H, W) uint8; raise InputError where that cannot be."""
+    return to_gray(decode_picture(read_bytes(path)))
+
+
+def find_digits(gray: np.ndarray, one: bool = False) -> Stages:
+    """Find the digits on a gray picture; with `one`, take all ink for a single one."""
+    gray = shrink(gray, WORKING_SIDE)
+    ink = to_ink(gray)
+    strokes, rows, error = np.zeros_like(ink), [], None
+    try:
+        strokes = erase_lines(keep_strokes(ink))
+        marks = drop_specks(find_marks(strokes))
+        rows = [[reduce(join, marks)]] if one else arrange_rows(join_pieces(marks))
+    except InputError as err:
+        error = str(err)
+    return Stages(gray, ink, strokes, rows, error)
+
+
 def scale_box(box: Box, scale: float) -> Box:
     """Return a box found on a shrunk picture as it stands on the picture itself."""
     return Box(*(round(length * scale) for length in box))
 
 
-def open_page(path: str) -> Page:
+def open_page(path: str, one: bool = False) -> Page:
     """Find the digits on the picture in a file; what prevents it is returned as the page's error."""
-    picture = np.full((1, 1), 255, np.uint8)
-    rows, digits, error = [], np.zeros((0, FIELD, FIELD), np.uint8), None
     try:
-        picture = to_gray(decode_picture(read_bytes(path)))
-        gray = shrink(picture, WORKING_SIDE)
-        strokes = erase_lines(keep_strokes(to_ink(gray)))
-        found = arrange_rows(join_pieces(drop_specks(find_marks(strokes))))
-        digits = np.stack([fit_digit(thicken(mark.ink)) for row in found for mark in row])
-        rows = [[scale_box(mark.box, max(picture.shape) / max(gray.shape)) for mark in row] for row in found]
+        gray = open_gray(path)
     except InputError as err:
-        error = str(err)
-    thumbnail = shrink(picture, 480)  # in a figure, more would not show
-    return Page(path, thumbnail, picture.shape[::-1], rows, digits, error)
+        return Page(path, np.full((1, 1), 255, np.uint8), (1, 1), [], NO_DIGITS, str(err))
+    stages = find_digits(gray, one)
+    scale = max(gray.shape) / max(stages.gray.shape)
+    marks = [[[mark] if one else [mark, *cut(mark)] for mark in row] for row in stages.rows]
+    rows = [[[scale_box(part.box, scale) for part in parts] for parts in row] for row in marks]
+    digits = [fit_digit(thicken(part.ink)) for row in marks for parts in row for part in parts]
+    thumbnail = shrink(gray, 480)  # in a figure, more would not show
+    return Page(path, thumbnail, gray.shape[::-1], rows, np.stack(digits) if digits else NO_DIGITS, stages.error)
 
 
 def to_batch(digits: np.ndarray) -> np.ndarray:
@@ -578,6 +643,74 @@ def read_idx(path: Path) -> np.ndarray:
     if len(content) - start != math.prod(shape) * dtype.itemsize:
         raise InputError(f"{path}: {len(content) - start} bytes for shape {tuple(shape)}; download it again")
     return np.frombuffer(content, dtype, offset=start).reshape(shape)
+
+
+def make_nondigits(x: np.ndarray, y: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Make pictures that are no digits, (count, 28, 28) uint8, from fonts, noise and digits x with labels y.
+
+    A network that is shown them with the answer "any of the ten, equally" learns to doubt what it never met
+    (Hendrycks et al., 2019, Deep Anomaly Detection with Outlier Exposure).
+    """
+    fonts = load_signs()
+    made = [draw_sign(fonts, rng) for _ in range(count // 2)]
+    made += [spoil_digit(x, y, rng) for _ in range(count * 2 // 5)]
+    made += [draw_blot(rng) for _ in range(count - len(made))]
+    return np.stack(made)
+
+
+def load_signs() -> list[list[np.ndarray]]:
+    """Load letters and signs that resemble no digit from Matplotlib's fonts: lists of polygons, 100 units tall."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    fonts = [
+        FontProperties(family=family, style=style)
+        for family in ("DejaVu Sans", "DejaVu Serif", "cmmi10", "STIXGeneral")
+        for style in ("normal", "italic")
+    ]
+    letters = "EHKMNPRTVWXaehkmnptuvwx?&#%@+=*"
+    paths = [TextPath((0, 0), letter, size=100, prop=font) for letter in letters for font in fonts]
+    return [path.to_polygons() for path in paths if len(path.vertices)]
+
+
+def draw_sign(signs: list[list[np.ndarray]], rng: np.random.Generator) -> np.ndarray:
+    """Draw a letter or sign, wide or narrow, leaning, with a thin or a thick pen: digit (28, 28) uint8."""
+    polygons = signs[rng.integers(len(signs))]
+    sheet = np.zeros((200, 260), np.uint8)
+    shape = np.array([[rng.uniform(0.6, 1.2), rng.normal(0, 0.2)], [rng.normal(0, 0.15), 1]])
+    points = [np.rint(polygon * [1, -1] @ shape.T + [80, 130]).astype(np.int32) for polygon in polygons]
+    cv2.fillPoly(sheet, points, 255)
+    return fit_digit(cv2.dilate(sheet, disc(rng.integers(3, 12))))
+
+
+def spoil_digit(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Make something that is no digit from one or two: turned, mirrored, written over, run together."""
+
+    def pick(labels: tuple[int, ...]) -> np.ndarray:
+        return x[rng.choice(np.flatnonzero(y == rng.choice(labels)))]
+
+    kind = rng.integers(4)
+    if kind == 0:
+        return np.rot90(pick((2, 3, 4, 5, 6, 7, 9)), rng.choice([1, 3]))
+    if kind == 1:
+        return np.flip(pick((3, 4, 7)), axis=rng.integers(2))
+    if kind == 2:
+        return np.maximum(pick(range(2, 10)), np.rot90(pick(range(2, 10)), rng.integers(1, 4)))
+    pair = np.zeros((FIELD, 2 * FIELD), np.uint8)
+    pair[:, :FIELD] = pick(range(10))
+    shift = FIELD - rng.integers(4, 10)
+    part = pair[:, shift : shift + FIELD]
+    np.maximum(part, pick(range(10)), out=part)
+    return fit_digit(pair)
+
+
+def draw_blot(rng: np.random.Generator) -> np.ndarray:
+    """Draw noise from fine grain to coarse blots, filling the field or a round part of it."""
+    noise = cv2.GaussianBlur(rng.normal(0, 1, (FIELD, FIELD)), (0, 0), rng.uniform(0.6, 3))
+    blot = np.clip((noise / noise.std() - rng.uniform(-0.5, 1)) * 200, 0, 255).astype(np.uint8)
+    if rng.random() < 0.5:
+        blot[np.hypot(*(np.mgrid[:FIELD, :FIELD] - CENTROID)) > rng.uniform(6, 13)] = 0
+    return fit_digit(blot) if blot.any() else blot
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -716,9 +849,17 @@ class Recipe(NamedTuple):
     learning_rate: float  # of Adam; with one_cycle, its peak
     one_cycle: bool  # warm up for a fifth of the steps, then fall to zero along a cosine
     augment: bool
-    loss: str
+    one_hot: bool  # categorical cross-entropy on one-hot labels, else sparse on whole numbers
+    worldly: bool  # trained for what MNIST does not hold: other pens, and what is no digit
 
 
+RECIPES = {
+    "cnn": Recipe(cnn, 12, 256, 4e-3, one_cycle=True, augment=True, one_hot=True, worldly=True),
+    "classic": Recipe(classic, 10, 128, 1e-3, one_cycle=False, augment=True, one_hot=True, worldly=False),
+    "lenet5": Recipe(lenet5, 10, 128, 2e-3, one_cycle=True, augment=True, one_hot=False, worldly=False),
+    "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False, worldly=False),
+    "resnet": Recipe(resnet, 10, 128, 5e-3, one_cycle=True, augment=True, one_hot=False, worldly=False),
+}
 # How people's digits differ from one another, about evenly: degrees, and shares of the digit's size.
 POSES = {
     "rotation_range": 8,
@@ -727,14 +868,8 @@ POSES = {
     "width_shift_range": 0.05,
     "height_shift_range": 0.05,
 }
-SPARSE, ONE_HOT = "sparse_categorical_crossentropy", "categorical_crossentropy"
-RECIPES = {
-    "cnn": Recipe(cnn, 12, 256, 4e-3, True, True, SPARSE),
-    "classic": Recipe(classic, 10, 128, 1e-3, False, True, ONE_HOT),
-    "lenet5": Recipe(lenet5, 10, 128, 2e-3, True, True, SPARSE),
-    "mlp": Recipe(mlp, 3, 32, 1e-3, False, False, SPARSE),
-    "resnet": Recipe(resnet, 10, 128, 5e-3, True, True, SPARSE),
-}
+CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+GRID = np.dstack(np.meshgrid(*[np.arange(FIELD, dtype=np.float32)] * 2))  # (28, 28, 2), each pixel's own x and y
 LEAST_SEEN = 80_000  # digits, counted over all epochs: where --epochs is not given, a small data set gets more of them
 
 
@@ -749,22 +884,78 @@ def build_network(recipe: Recipe, steps: int) -> keras.Model:
             recipe.learning_rate / 25, steps - warmup, warmup_target=recipe.learning_rate, warmup_steps=warmup
         )
     model = keras.Sequential([keras.Input((FIELD, FIELD, 1)), *recipe.layers()])
-    model.compile(keras.optimizers.Adam(learning_rate), recipe.loss, metrics=["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(learning_rate),
+        "categorical_crossentropy" if recipe.one_hot else "sparse_categorical_crossentropy",
+        metrics=[keras.metrics.MeanMetricWrapper(digit_accuracy, name="accuracy") if recipe.worldly else "accuracy"],
+    )
     return model
+
+
+def digit_accuracy(targets: tf.Tensor, probs: tf.Tensor) -> tf.Tensor:
+    """Return the share of a batch read right, among what is a digit."""
+    from keras import ops
+
+    is_digit = ops.cast(ops.max(targets, axis=1) > 0.5, "float32")
+    right = ops.cast(ops.argmax(targets, axis=1) == ops.argmax(probs, axis=1), "float32")
+    return ops.sum(right * is_digit) / ops.maximum(ops.sum(is_digit), 1)
 
 
 def split_off(data: Data, share: float, seed: int) -> tuple[np.ndarray, ...]:
     """Part the training digits into x, y to train with and x, y to validate with, every label in proportion."""
     from sklearn.model_selection import train_test_split
 
+    x, y = data.x_train, data.y_train
     if share == 0:
-        return data.x_train, data.y_train, data.x_train[:0], data.y_train[:0]
+        return x, y, x[:0], y[:0]
     try:
-        parts = train_test_split(data.x_train, data.y_train, test_size=share, stratify=data.y_train, random_state=seed)
+        x, x_validation, y, y_validation = train_test_split(x, y, test_size=share, stratify=y, random_state=seed)
     except ValueError as err:
         raise InputError(f"{data.name}: cannot be split for validation ({err}); try --validation-split 0") from err
-    x, x_validation, y, y_validation = parts
     return x, y, x_validation, y_validation
+
+
+def make_generator(recipe: Recipe) -> ImageDataGenerator:
+    """Make Keras's generator of augmented batches; here it warps with OpenCV instead of SciPy, to the same effect."""
+    from tensorflow.keras.preprocessing.image import ImageDataGenerator
+
+    class Generator(ImageDataGenerator):
+        def apply_transform(self, x: np.ndarray, transform_parameters: dict[str, float]) -> np.ndarray:
+            return warp(x, transform_parameters)
+
+    if not recipe.augment:
+        return Generator()
+    return Generator(**POSES, preprocessing_function=vary_pen if recipe.worldly else None)
+
+
+def warp(x: np.ndarray, pose: dict[str, float]) -> np.ndarray:
+    """Turn, move, shear and zoom a digit (28, 28, 1) about its middle, as Keras's apply_affine_transform does."""
+    theta, shear = math.radians(pose["theta"]), math.radians(pose["shear"])
+    turn = np.array([[math.cos(theta), -math.sin(theta)], [math.sin(theta), math.cos(theta)]])
+    lean = np.array([[1, -math.sin(shear)], [0, math.cos(shear)]])
+    linear = turn @ lean @ np.diag([pose["zx"], pose["zy"]])
+    middle = np.array([FIELD - 1, FIELD - 1]) / 2
+    offset = turn @ [pose["tx"], pose["ty"]] + middle - linear @ middle
+    matrix = np.column_stack([linear, offset])
+    return cv2.warpAffine(x, matrix, (FIELD, FIELD), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)[..., np.newaxis]
+
+
+def vary_pen(x: np.ndarray) -> np.ndarray:
+    """Bend a digit (28, 28, 1), 0 .. 1, and draw it with another pen: thicker, thinner or out of focus.
+
+    These are the ways in which pictures from outside MNIST still differ once the geometry has done its work.
+    """
+    bend, thickness, blur = np.random.uniform(-1, 1, 3)  # of the global state, which Keras's generator seeds
+    knots = np.random.normal(0, 0.8 * abs(bend), (5, 5, 2)).astype(np.float32)
+    where = GRID + cv2.resize(knots, (FIELD, FIELD), interpolation=cv2.INTER_CUBIC)
+    ink = cv2.remap(x[..., 0], where, None, cv2.INTER_LINEAR)
+    if thickness > 0:
+        ink = ink + thickness * (cv2.dilate(ink, CROSS) - ink)
+    else:
+        ink = ink + 0.7 * thickness * (ink - cv2.erode(ink, CROSS))
+    if blur > 0.2:
+        ink = cv2.GaussianBlur(ink, (0, 0), 0.9 * blur)
+    return (ink / max(float(ink.max()), 0.3))[..., np.newaxis]
 
 
 def train(
@@ -772,24 +963,43 @@ def train(
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train a recipe's network on a data set; return it with what was measured after each epoch."""
     import keras
-    from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
     keras.utils.set_random_seed(seed)
     x, y, x_validation, y_validation = split_off(data, validation_split, seed)
-    if recipe.loss == ONE_HOT:
-        y, y_validation = keras.utils.to_categorical(y, 10), keras.utils.to_categorical(y_validation, 10)
-    generator = ImageDataGenerator(**POSES if recipe.augment else {})
-    batches = generator.flow(to_batch(x), y, batch_size=recipe.batch_size, seed=seed)
+    targets, validation_targets = (np.eye(10)[y], np.eye(10)[y_validation]) if recipe.one_hot else (y, y_validation)
+    if recipe.worldly:
+        nondigits = make_nondigits(x, y, len(x) // 15, np.random.default_rng(seed))
+        x, targets = np.concatenate([x, nondigits]), np.concatenate([targets, np.full((len(nondigits), 10), 0.1)])
+    batches = make_generator(recipe).flow(to_batch(x), targets, batch_size=recipe.batch_size, seed=seed)
     model = build_network(recipe, len(batches) * recipe.epochs)
     history = model.fit(
         batches,
         epochs=recipe.epochs,
-        validation_data=(to_batch(x_validation), y_validation) if len(x_validation) else None,
+        validation_data=(to_batch(x_validation), validation_targets) if len(x_validation) else None,
         validation_batch_size=1000,
         callbacks=[epoch_lines(recipe.epochs, say)],
         verbose=0,
     )
+    if len(x_validation):
+        calibrate(model, to_batch(x_validation), y_validation)
     return model, history.history
+
+
+def calibrate(model: keras.Model, batch: np.ndarray, labels: np.ndarray) -> None:
+    """Divide a network's logits by the temperature at which its loss on digits not trained with is least.
+
+    No answer changes, only how certain it is (Guo et al., 2017, On Calibration of Modern Neural Networks).
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    logits = np.log(np.maximum(model.predict(batch, batch_size=1000, verbose=0), 1e-12))  # but for a constant
+
+    def loss(temperature: float) -> float:
+        return -float(log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels].mean())
+
+    temperature = minimize_scalar(loss, bounds=(0.2, 5), method="bounded").x
+    model.layers[-1].set_weights([weight / temperature for weight in model.layers[-1].get_weights()])
 
 
 def epoch_lines(epochs: int, say: Callable[[str], None]) -> keras.callbacks.Callback:
@@ -907,19 +1117,37 @@ def load_keras(path: Path) -> Predict:
     return lambda batch: model.predict(batch, batch_size=1000, verbose=0)
 
 
-def read_pictures(paths: Iterable[str], predict: Predict, min_confidence: float = 0.0) -> Iterator[Reading]:
+def read_pictures(
+    paths: Iterable[str], predict: Predict, min_confidence: float = MIN_CONFIDENCE, one: bool = False
+) -> Iterator[Reading]:
     """Read pictures and yield their readings in the same order.
 
     They are taken 64 at a time: decoded by all cores, for OpenCV lets go of Python's lock, then read in one batch.
     """
     paths = iter(paths)
     with ThreadPoolExecutor() as pool:
-        while pages := list(pool.map(open_page, islice(paths, 64))):
+        while pages := list(pool.map(partial(open_page, one=one), islice(paths, 64))):
             digits = np.concatenate([page.digits for page in pages])
             probs = predict(to_batch(digits)) if len(digits) else np.zeros((0, 10), np.float32)
             for page in pages:
-                own, probs = probs[: len(page.digits)], probs[len(page.digits) :]
-                yield Reading(page, own, to_text(page.rows, own, min_confidence))
+                yield read_page(page, probs[: len(page.digits)], min_confidence)
+                probs = probs[len(page.digits) :]
+
+
+def read_page(page: Page, probs: np.ndarray, min_confidence: float) -> Reading:
+    """Read a page from probs (N, 10) of all that was found; of a mark that can be cut, what reads better counts."""
+    rows, chosen, start = [], [], 0
+    for row in page.rows:
+        rows.append([])
+        for boxes in row:
+            certain = probs[start : start + len(boxes)].max(axis=1)
+            two = len(boxes) == 3 and certain[0] < 0.5 and certain[1:].min() > 0.9
+            kept = [1, 2] if two else [0]
+            rows[-1] += [boxes[index] for index in kept]
+            chosen += [start + index for index in kept]
+            start += len(boxes)
+    text = to_text(rows, probs[chosen], min_confidence)
+    return Reading(page, rows, page.digits[chosen], probs[chosen], text)
 
 
 def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> str:
@@ -936,7 +1164,7 @@ def percent(confidence: float) -> str:
 def to_record(reading: Reading) -> dict[str, Any]:
     """Return a reading as the object that --json prints."""
     page = reading.page
-    boxes = [box for row in page.rows for box in row]
+    boxes = [box for row in reading.rows for box in row]
     return {
         "path": page.path,
         "text": None if page.error else reading.text,
@@ -1051,7 +1279,7 @@ def draw_page(axes: Axes, reading: Reading) -> None:
     axes.spines[:].set_color("#cccccc")
     axes.set_title(name if len(name) < 24 else f"{name[:10]}..{name[-11:]}", fontsize=8, color=FAINT, parse_math=False)
     marks = [mark for line in reading.text.split("\n") for mark in line]
-    boxes = [box for row in page.rows for box in row]
+    boxes = [box for row in reading.rows for box in row]
     for box, mark in zip(boxes, marks, strict=True):
         color = BAD if mark == "?" else GOOD
         axes.add_patch(Rectangle((box.x, box.y), box.w, box.h, fill=False, edgecolor=color, linewidth=0.8))
@@ -1061,7 +1289,7 @@ def draw_page(axes: Axes, reading: Reading) -> None:
 
 def draw_seen(axes: Axes, reading: Reading) -> None:
     """Draw what the network saw, its digits side by side as nearly in a square as they go, under what it read."""
-    digits = reading.page.digits
+    digits = reading.digits
     if not len(digits):
         axes.text(0.5, 0.5, fill(reading.page.error, 22), fontsize=8, color=BAD, ha="center", va="center")
         return
@@ -1075,6 +1303,35 @@ def draw_seen(axes: Axes, reading: Reading) -> None:
     text = text if len(text) < 15 else f"{text[:12]}.."
     color = BAD if "?" in text else GOOD
     axes.set_title(f"{text}  {percent(reading.confidence)}", fontsize=10, color=color)
+
+
+def draw_stages(stages: Stages, reading: Reading) -> Figure:
+    """Draw why a picture was read so: gray, ink, strokes and boxes, and the first eight digits with their probs."""
+    from matplotlib.figure import Figure
+
+    sheets = 2 if len(reading.digits) else 1
+    figure = Figure(figsize=(12, 3 * sheets), layout="constrained")
+    above, *below = figure.subfigures(sheets, 1, squeeze=False)[:, 0]
+    panels = above.subplots(1, 4)
+    for axes, name in zip(panels, ("gray", "ink", "strokes"), strict=False):
+        axes.imshow(getattr(stages, name), cmap="gray", vmin=0, vmax=255)
+        axes.set_title(name)
+    draw_page(panels[3], reading)
+    panels[3].set_title(reading.text.replace("\n", " ") or "nothing", color=GOOD if reading.text else BAD)
+    for axes in panels[:3]:
+        axes.set(xticks=[], yticks=[])
+    above.suptitle(Path(reading.page.path).name + (f": {stages.error}" if stages.error else ""), parse_math=False)
+    for sheet in below:
+        grid = sheet.subplots(2, 8, squeeze=False)
+        for axes in grid.flat:
+            axes.axis("off")
+        for (seen, bars), digit, probs in zip(grid.T, reading.digits, reading.probs, strict=False):
+            seen.imshow(digit, cmap="gray", vmin=0, vmax=255)
+            bars.axis("on")
+            bars.bar(range(10), probs, color=[GOOD if index == probs.argmax() else FAINT for index in range(10)])
+            bars.set(xticks=range(10), yticks=[], ylim=(0, 1), title=percent(probs.max()))
+            bars.tick_params(labelsize=7, length=0)
+    return figure
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1245,11 +1502,15 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
     if args.form == "csv":
         print("path,text,confidence,error")
     kept, count, status = [], 0, 0
-    for count, reading in enumerate(read_pictures(paths, predict, args.min_confidence), 1):
+    for count, reading in enumerate(read_pictures(paths, predict, args.min_confidence, args.one), 1):
         print_reading(reading, args.form)
         if reading.page.error:
             say(f"error: {reading.page.path}: {reading.page.error}")
             status = 1
+        if args.explain and len(reading.page.thumbnail) > 1:
+            stages = find_digits(open_gray(reading.page.path), args.one)
+            name = f"{count:03}-{Path(reading.page.path).stem}.png"
+            save_figure(draw_stages(stages, reading), args.output / "explain" / name)
         if count <= PLOT_LIMIT:
             kept.append(reading)
     if args.plot or not (args.no_plot or args.form):
@@ -1321,8 +1582,10 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     plot("--plot", type=plot_path, metavar="FILE", help="save the plot here (DIR/predictions.png)")
     plot("--no-plot", action="store_true", help="draw nothing")
     share = number(float, 0, 1, "a number from 0 to 1")
-    text = 'print "?" for digits less certain than this, 0 to 1 (0)'
-    group.add_argument("--min-confidence", type=share, default=0.0, metavar="P", help=text)
+    text = 'print "?" for digits less certain than this, 0 to 1 (%(default)s)'
+    group.add_argument("--min-confidence", type=share, default=MIN_CONFIDENCE, metavar="P", help=text)
+    group.add_argument("--one", action="store_true", help="there is exactly one digit on each picture")
+    group.add_argument("--explain", action="store_true", help="save how each picture was read in DIR/explain/")
 
 
 def add_training_flags(group: argparse._ArgumentGroup) -> None:

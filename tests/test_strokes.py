@@ -1,0 +1,192 @@
+"""From gray to digits, stage by stage: each test draws the trouble that a stage is there for."""
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+from draw_samples import BLUE, PENCIL, STROKES, lined, pen, plain, shaded, write
+
+import mnist_digits as md
+
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+
+def gray_of(page):
+    return cv2.cvtColor(page, cv2.COLOR_BGR2GRAY)
+
+
+def digits_on(page, one=False):
+    """Return what is found on a page as digits, row after row."""
+    rows = md.find_digits(gray_of(page), one).rows
+    return [md.fit_digit(md.thicken(mark.ink)) for row in rows for mark in row]
+
+
+def assert_alike(page, coverage):
+    """Assert that a page shows one digit, that whose drawing is given."""
+    found = digits_on(page)
+    assert len(found) == 1
+    clean = plain(coverage.shape[0] + 60, coverage.shape[1] + 60)
+    write(clean, coverage, 30, 30, BLACK)
+    (expected,) = digits_on(clean)
+    shifts = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]  # the middle may fall on the next pixel
+    difference = min(np.abs(np.roll(found[0], shift, (0, 1)).astype(int) - expected).mean() for shift in shifts)
+    assert difference < 12
+
+
+@pytest.mark.parametrize("label", STROKES)
+@pytest.mark.parametrize("dark", [False, True])
+def test_polarity_is_told_under_any_light(label, dark, rng):
+    page = shaded(300, 400, rng) if not dark else 255 - shaded(300, 400, rng)
+    write(page, pen(label, 180, 9, rng), 120, 50, WHITE if dark else BLACK)
+    assert md.is_light_on_dark(gray_of(page)) == dark
+
+
+def test_polarity_is_told_where_ink_fills_half_of_the_picture():
+    for label in "0235689":
+        ink = cv2.resize((255 * pen(label, 160, 30, np.random.default_rng(2))).astype(np.uint8), (16, 16))
+        assert md.is_light_on_dark(ink)
+        assert not md.is_light_on_dark(255 - ink)
+
+
+def test_a_vignette_is_no_ink(rng):
+    page = shaded(480, 640, rng, dark=0.7)
+    drawn = pen("5", 220, 9, rng)
+    write(page, drawn, 250, 120, PENCIL)
+    assert_alike(page, drawn)
+
+
+def test_the_edge_of_a_hard_shadow_is_no_ink(rng):
+    page = plain(480, 640, (210, 220, 225))
+    drawn = pen("2", 200, 12, rng)
+    write(page, drawn, 240, 140, BLACK)
+    cv2.fillPoly(page, [np.array([[330, 0], [640, 0], [640, 480], [420, 480]])], 0, lineType=cv2.LINE_AA)
+    shadow = plain(480, 640, (210, 220, 225))
+    write(shadow, drawn, 240, 140, BLACK)
+    page = np.where(page.max(axis=2, keepdims=True) == 0, (0.5 * shadow).astype(np.uint8), shadow)
+    assert_alike(page, drawn)
+
+
+def test_a_thick_brush_is_not_hollowed(rng):
+    page = plain(200, 200)
+    drawn = pen("3", 150, 34, rng)
+    write(page, drawn, 30, 8, BLACK)
+    strokes = md.find_digits(gray_of(page)).strokes
+    middle = cv2.erode((drawn > 0.9).astype(np.uint8), np.ones((15, 15)))
+    assert strokes[8 : 8 + drawn.shape[0], 30 : 30 + drawn.shape[1]][middle > 0].min() > 150
+
+
+def test_a_line_of_one_pixel_does_not_vanish(rng):
+    page = np.full((900, 900), 255, np.uint8)
+    points = np.array([[300, 200], [600, 200], [430, 720]])
+    cv2.polylines(page, [points], False, 0, 1)
+    (row,) = md.find_digits(page).rows
+    digit = md.fit_digit(md.thicken(row[0].ink))
+    assert (digit > 100).sum() > 40, "strokes as thick as a thin pen's in MNIST"
+
+
+def test_faint_ink_is_found_on_a_clean_page(rng):
+    page = plain(300, 300, (200, 200, 200))
+    drawn = pen("8", 200, 14, rng)
+    write(page, drawn, 60, 40, (188, 188, 188))
+    assert_alike(page, drawn)
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_rules_are_erased_and_the_digit_on_them_is_not(squared, rng):
+    page = lined(400, 500)
+    for x in range(20, 500, 60) if squared else ():
+        cv2.line(page, (x, 0), (x, 400), (225, 205, 180), 2)
+    drawn = pen("4", 210, 8, rng)
+    write(page, drawn, 150, 80, BLUE)
+    assert_alike(page, drawn)
+
+
+def test_a_frame_as_dark_as_the_ink_is_erased(rng):
+    page = plain(400, 400)
+    cv2.rectangle(page, (3, 3), (396, 396), BLACK, 3)
+    drawn = pen("6", 220, 16, rng)
+    write(page, drawn, 110, 80, BLACK)
+    assert_alike(page, drawn)
+
+
+def test_specks_and_jpeg_blocks_are_dropped(rng):
+    page = plain(300, 300)
+    drawn = pen("9", 180, 12, rng)
+    write(page, drawn, 90, 50, BLACK)
+    for x, y in rng.integers(5, 295, (25, 2)):
+        page[y : y + 2, x : x + 2] = 90
+    page = cv2.imdecode(cv2.imencode(".jpg", page, [cv2.IMWRITE_JPEG_QUALITY, 15])[1], cv2.IMREAD_COLOR)
+    assert_alike(page, drawn)
+
+
+def test_the_detached_bar_of_a_5_stays_with_it():
+    page = np.full((200, 200), 255, np.uint8)
+    cv2.line(page, (80, 40), (140, 36), 0, 9)
+    cv2.line(page, (80, 62), (76, 100), 0, 9)
+    cv2.ellipse(page, (90, 128), (38, 34), 0, -110, 140, 0, 9)
+    assert [len(row) for row in md.find_digits(page).rows] == [1]
+
+
+def test_an_8_of_two_circles_is_one_digit():
+    page = np.full((200, 200), 255, np.uint8)
+    cv2.ellipse(page, (100, 65), (38, 30), 0, 0, 360, 0, 5)
+    cv2.ellipse(page, (100, 138), (42, 34), 0, 0, 360, 0, 5)
+    assert [len(row) for row in md.find_digits(page).rows] == [1]
+
+
+def test_a_sheet_of_fifty_is_read_row_by_row(rng):
+    page = plain(600, 1100)
+    for place in range(50):
+        drawn = pen(str(place % 10), int(rng.integers(55, 75)), 6, rng)
+        write(page, drawn, 30 + place % 10 * 105, 20 + place // 10 * 115 + int(rng.integers(0, 15)), BLACK)
+    rows = md.find_digits(gray_of(page)).rows
+    assert [len(row) for row in rows] == [10] * 5
+    assert all(left.box.x < right.box.x for row in rows for left, right in pairwise(row))
+
+
+def test_digits_of_unequal_height_stand_in_one_row(rng):
+    page, x = plain(300, 700), 40
+    for label, height, y in zip("1305", (200, 110, 90, 180), (40, 90, 130, 60), strict=True):
+        drawn = pen(label, height, 10, rng, slant=0)
+        write(page, drawn, x, y, BLACK)
+        x += drawn.shape[1] + 50
+    assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [4]
+
+
+def test_neighbours_that_touch_can_be_cut_and_a_single_digit_cannot(rng):
+    page = plain(260, 420)
+    left, right = pen("2", 160, 14, rng, slant=0), pen("1", 160, 14, rng, slant=0)
+    middle = 60 + left.shape[1]
+    write(page, left, 60, 50, BLACK)
+    write(page, right, middle - 20, 50, BLACK)
+    ((mark,),) = md.find_digits(gray_of(page)).rows
+    parts = md.cut(mark)
+    assert len(parts) == 2
+    assert abs(parts[1].box.x - middle) < 30
+    for label in STROKES:
+        single = plain(260, 260)
+        write(single, pen(label, 160, 12, rng), 50, 40, BLACK)
+        ((mark,),) = md.find_digits(gray_of(single)).rows
+        assert not md.cut(mark), label
+
+
+def test_one_takes_all_ink_for_one_digit(rng):
+    page = plain(200, 300)
+    write(page, pen("1", 120, 8, rng), 60, 40, BLACK)
+    write(page, pen("1", 120, 8, rng), 160, 40, BLACK)
+    assert len(digits_on(page)) == 2
+    assert len(digits_on(page, one=True)) == 1
+
+
+@pytest.mark.parametrize("kind", ["blank", "grain", "vignette", "texture"])
+def test_where_there_is_no_digit_none_is_found(kind, rng):
+    page = {
+        "blank": lambda: plain(300, 400),
+        "grain": lambda: np.clip(rng.normal(180, 12, (300, 400, 3)), 0, 255).astype(np.uint8),
+        "vignette": lambda: shaded(300, 400, rng, dark=0.7),
+        "texture": lambda: rng.integers(0, 2, (300, 400, 1), dtype=np.uint8).repeat(3, axis=2) * 255,
+    }[kind]()
+    stages = md.find_digits(gray_of(page))
+    assert not stages.rows
+    assert stages.error.startswith("no digit found")
