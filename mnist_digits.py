@@ -160,12 +160,12 @@ def picture_paths(arguments: Iterable[str]) -> Iterator[str]:
 
 def read_bytes(path: str) -> np.ndarray:
     """Return a file's content, (N,) uint8; raise InputError where there is none."""
+    if Path(path).is_dir():
+        raise InputError("no pictures in this folder; it takes " + ", ".join(sorted(PICTURE_SUFFIXES)))
     try:
         content = np.fromfile(path, np.uint8)  # unlike cv2.imread, opens any name on any system, and says why not
     except FileNotFoundError as err:
         raise InputError("no such file; check the path") from err
-    except IsADirectoryError as err:
-        raise InputError("no pictures in this folder; it takes " + ", ".join(sorted(PICTURE_SUFFIXES))) from err
     except OSError as err:
         raise InputError(f"cannot be opened ({err.strerror}); check the file and its permissions") from err
     if not content.size:
@@ -174,17 +174,22 @@ def read_bytes(path: str) -> np.ndarray:
 
 
 def decode_picture(content: np.ndarray) -> np.ndarray:
-    """Decode the bytes of a picture file to (H, W, C) uint8: grey, BGR or BGR with alpha, turned as EXIF says."""
+    """Decode the bytes of a picture file to uint8: (H, W) gray, or (H, W, 3 or 4) BGR and alpha, turned as EXIF says."""
     try:
-        picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
-        if picture is not None and (picture.ndim == 2 or picture.shape[2] == 3):
-            picture = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)  # UNCHANGED is blind to EXIF
+        if content[:2].tobytes() == b"\xff\xd8":  # a JPEG, which has no alpha and is read sooner without its colours
+            picture = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
+        else:
+            picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)  # keeps alpha, but is blind to EXIF
+            if picture is not None and (picture.ndim == 2 or picture.shape[2] == 3):
+                picture = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as err:
         raise InputError(f"cannot be decoded ({err.err}); save it as PNG or JPEG") from err
     if picture is None:
         raise InputError("not a whole picture; save it again as PNG or JPEG")
     if picture.dtype != np.uint8:
-        picture = cv2.convertScaleAbs(picture, alpha=255 / np.iinfo(picture.dtype).max)
+        whole = np.issubdtype(picture.dtype, np.integer)
+        full = np.iinfo(picture.dtype).max if whole else max(float(np.nanmax(picture)), 1e-6)
+        picture = cv2.convertScaleAbs(np.nan_to_num(picture), alpha=255 / full)
     return picture
 
 
@@ -193,6 +198,8 @@ def to_gray(picture: np.ndarray) -> np.ndarray:
 
     Where most is transparent, what is not is ink of whatever colour; else it is paper, and the holes become paper.
     """
+    if picture.ndim == 2:
+        return picture
     if picture.shape[2] < 4:
         return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
     alpha = picture[:, :, 3]
@@ -454,7 +461,7 @@ def cut(mark: Mark) -> list[Mark]:
     The cut is upright, where there is least ink, and clear if it crosses one stroke and leaves two tall parts.
     """
     x, y, w, h = mark.box
-    if w < 0.8 * h:
+    if w < 0.7 * h:
         return []
     core = (mark.ink >= CORE).astype(np.uint8)
     column = w // 6 + int(mark.ink[:, w // 6 : w - w // 6].sum(axis=0).argmin())  # a 1 is a sixth of two digits
@@ -945,7 +952,7 @@ def vary_pen(x: np.ndarray) -> np.ndarray:
 
     These are the ways in which pictures from outside MNIST still differ once the geometry has done its work.
     """
-    bend, thickness, blur = np.random.uniform(-1, 1, 3)  # of the global state, which Keras's generator seeds
+    bend, thickness, blur = np.random.uniform(-1, 1, 3).tolist()  # of the global state, which Keras's generator seeds
     knots = np.random.normal(0, 0.8 * abs(bend), (5, 5, 2)).astype(np.float32)
     where = GRID + cv2.resize(knots, (FIELD, FIELD), interpolation=cv2.INTER_CUBIC)
     ink = cv2.remap(x[..., 0], where, None, cv2.INTER_LINEAR)
@@ -1020,8 +1027,18 @@ def epoch_lines(epochs: int, say: Callable[[str], None]) -> keras.callbacks.Call
     return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
 
 
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Return the expected calibration error of confidences (N,) in 0 .. 1 in answers that were right (N,) or not.
+
+    In fifteen classes of confidence: the distance of its mean from the share read right, weighted by their size.
+    """
+    classes = np.minimum((confidence * 15).astype(int), 14)
+    distances = np.bincount(classes, confidence, 15) - np.bincount(classes, right, 15)
+    return float(np.abs(distances).sum() / len(right))
+
+
 def measure(probs: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Compare probs (N, 10) with labels (N,): accuracy, loss, R-squared, per digit precision, recall, F1, confusion.
+    """Compare probs (N, 10) with labels (N,): accuracy, loss, R-squared, calibration and, per digit, the rest.
 
     The loss is the mean cross-entropy; R-squared is the mean over the ten columns of the one-hot labels; row i,
     column j of the confusion matrix counts the digits i that were read as j.
@@ -1034,6 +1051,7 @@ def measure(probs: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         "accuracy": float(np.mean(read == labels)),
         "loss": float(-np.mean(np.log(np.maximum(probs[np.arange(len(labels)), labels], 1e-7)))),
         "r2": float(metrics.r2_score(np.eye(10)[labels], probs)),
+        "ece": calibration_error(probs.max(axis=1), read == labels),
         "precision": precision.tolist(),
         "recall": recall.tolist(),
         "f1": f1.tolist(),
@@ -1045,7 +1063,8 @@ def report(measured: dict[str, Any], tested: int) -> str:
     """Lay out what `measure` found as one table, a line per digit."""
     lines = [
         f"accuracy {measured['accuracy']:.2%} of {tested:,} test digits"
-        f"   loss {measured['loss']:.4f}   R-squared {measured['r2']:.4f}",
+        f"   loss {measured['loss']:.4f}   R-squared {measured['r2']:.4f}"
+        f"   calibration error {measured['ece']:.2%}",
         "",
         "digit  precision  recall      F1   read as " + " ".join(f"{digit:4}" for digit in range(10)),
     ]

@@ -149,7 +149,8 @@ def measure_accuracy(folder: Path, model: Path) -> list[dict]:
         with open(folder / part / "index.csv", newline="", encoding="utf-8") as file:
             index = list(csv.DictReader(file))
         paths, labels = [str(folder / part / row["file"]) for row in index], [row["label"] for row in index]
-        texts = {"ours": ["".join((reading["text"] or "").split()) for reading in ours(paths, model)[2]]}
+        readings = ours(paths, model)[2]
+        texts = {"ours": ["".join((reading["text"] or "").split()) for reading in readings]}
         texts["invert and resize"] = [str(digit) for digit in peer(paths, model)[2]]
         predict = md.load_network(Path(f"{model}.onnx"))
         digits = np.stack([box_and_centre(path) for path in paths])
@@ -163,9 +164,27 @@ def measure_accuracy(folder: Path, model: Path) -> list[dict]:
             else:
                 right = [text == label for text, label in zip(read, labels, strict=True)]
             row[name] = round(float(np.mean(right)), 4)
+        if part == "multi":
+            edits = sum(distance(text, label) for text, label in zip(texts["ours"], labels, strict=True))
+            row["ours, of digits"] = round(1 - edits / sum(map(len, labels)), 4)
+        if part == "own":
+            pairs = [(r, label) for r, label in zip(readings, labels, strict=True) if len(r["digits"]) == 1]
+            right = np.array([str(r["digits"][0]["digit"]) == label for r, label in pairs])
+            confidence = np.array([r["confidence"] for r, _ in pairs])
+            row["ece"] = round(md.calibration_error(confidence, right), 4)
         rows.append(row)
         print(json.dumps(row), flush=True)
     return rows
+
+
+def distance(a: str, b: str) -> int:
+    """Return the least number of characters to insert, delete or change that makes a of b (Levenshtein, 1966)."""
+    row = list(range(len(b) + 1))
+    for i, one in enumerate(a, 1):
+        row, last = [i], row
+        for j, other in enumerate(b, 1):
+            row.append(min(row[-1] + 1, last[j] + 1, last[j - 1] + (one != other)))
+    return row[-1]
 
 
 def main() -> None:

@@ -107,3 +107,80 @@ def test_one_epoch_on_mnist_is_a_good_network(mnist_file, tmp_path):
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["accuracy"] > 0.98
     assert metrics["data"] == "mnist"
+
+
+def test_the_warp_is_that_of_keras():
+    from tensorflow.keras.preprocessing.image import ImageDataGenerator
+
+    original = ImageDataGenerator(
+        rotation_range=20,
+        shear_range=20,
+        zoom_range=0.2,
+        width_shift_range=0.1,
+        height_shift_range=0.1,
+        fill_mode="constant",
+    )
+    for image in load_digits().images[:50]:
+        x = md.to_batch(md.enlarge_digit(image)[np.newaxis])[0]
+        pose = original.get_random_transform(x.shape)
+        assert np.abs(md.warp(x, pose) - original.apply_transform(x, pose)).max() < 0.04, (
+            "1/32 pixel, OpenCV's old grid"
+        )
+
+
+def test_another_pen_leaves_a_digit_in_its_frame_and_range():
+    np.random.seed(0)
+    x = md.to_batch(md.enlarge_digit(load_digits().images[3])[np.newaxis])[0]
+    varied = np.stack([md.vary_pen(x) for _ in range(200)])
+    assert varied.shape == (200, 28, 28, 1)
+    assert varied.dtype == np.float32
+    assert varied.min() >= 0
+    assert varied.max() <= 1
+    assert np.ptp(varied.sum(axis=(1, 2, 3))) > 0.5 * x.sum(), "from thin to thick"
+
+
+def test_a_seed_makes_one_and_the_same_batch():
+    x = md.to_batch(np.stack([md.enlarge_digit(image) for image in load_digits().images[:64]]))
+    first, second = (
+        md.make_generator(md.RECIPES["cnn"]).flow(x, np.arange(64), batch_size=32, seed=5)[0] for _ in range(2)
+    )
+    assert np.array_equal(first[0], second[0])
+    assert not np.array_equal(first[0], x[first[1]])
+
+
+def test_nondigits_are_of_every_kind_and_repeat_with_the_seed():
+    data = md.load_data("digits")
+    made = [md.make_nondigits(data.x_train, data.y_train, 60, np.random.default_rng(3)) for _ in range(2)]
+    assert made[0].shape == (60, 28, 28)
+    assert made[0].dtype == np.uint8
+    assert np.array_equal(*made)
+    assert len(np.unique(made[0], axis=0)) == 60
+
+
+def test_calibration_makes_confidence_mean_what_it_says():
+    import keras
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 4000)
+    batch = np.eye(10)[labels] * 2 + rng.normal(0, 1, (4000, 10))
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10, activation="softmax", use_bias=False)])
+    model.set_weights([np.eye(10) * 8])  # the best possible answers are given at 2; at 8 they are far too certain
+    before = model.predict(batch, verbose=0)
+    md.calibrate(model, batch, labels)
+    after = model.predict(batch, verbose=0)
+    right = after.argmax(axis=1) == labels
+    assert np.array_equal(before.argmax(axis=1), after.argmax(axis=1))
+    assert abs(before.max(axis=1).mean() - right.mean()) > 0.1
+    assert abs(after.max(axis=1).mean() - right.mean()) < 0.02
+
+
+def test_the_calibration_error_is_the_distance_of_confidence_from_the_truth():
+    confidence = np.array([0.9] * 10 + [0.6] * 10)
+    right = np.array([True] * 9 + [False] + [True] * 4 + [False] * 6)
+    assert md.calibration_error(confidence, right) == pytest.approx(0.1)
+
+
+def test_accuracy_in_training_counts_digits_only():
+    targets = np.vstack([np.eye(10)[[3, 4]], np.full((2, 10), 0.1)]).astype(np.float32)
+    probs = np.eye(10)[[3, 5, 0, 0]].astype(np.float32)
+    assert float(md.digit_accuracy(targets, probs)) == 0.5
