@@ -174,14 +174,15 @@ def read_bytes(path: str) -> np.ndarray:
 
 
 def decode_picture(content: np.ndarray) -> np.ndarray:
-    """Decode the bytes of a picture file to uint8: (H, W) gray, or (H, W, 3 or 4) BGR and alpha, turned as EXIF says."""
+    """Decode a picture file to uint8: (H, W) gray, or (H, W, 3 or 4) BGR and alpha, turned as EXIF says."""
     try:
         if content[:2].tobytes() == b"\xff\xd8":  # a JPEG, which has no alpha and is read sooner without its colours
             picture = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
         else:
             picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)  # keeps alpha, but is blind to EXIF
             if picture is not None and (picture.ndim == 2 or picture.shape[2] == 3):
-                picture = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+                turned = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+                picture = picture if turned is None else turned  # None for a few kinds, as TIFF of floats
     except cv2.error as err:
         raise InputError(f"cannot be decoded ({err.err}); save it as PNG or JPEG") from err
     if picture is None:
@@ -200,7 +201,7 @@ def to_gray(picture: np.ndarray) -> np.ndarray:
     """
     if picture.ndim == 2:
         return picture
-    if picture.shape[2] < 4:
+    if picture.shape[2] == 3:
         return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
     alpha = picture[:, :, 3]
     if np.mean(alpha > 127) < 0.5:
@@ -578,7 +579,7 @@ def load_mnist() -> tuple[np.ndarray, ...]:
         with redirect_stdout(sys.stderr):  # where Keras draws its progress bar
             (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
     except Exception as err:  # Keras raises no narrower class for a fault of the network
-        raise InputError(f"MNIST cannot be had: {err}") from err
+        raise InputError(f"MNIST cannot be had ({str(err).rpartition('-- ')[2]}); check the connection") from err
     finally:
         socket.setdefaulttimeout(patience)
     return x_train, y_train, x_test, y_test
@@ -652,15 +653,31 @@ def read_idx(path: Path) -> np.ndarray:
     return np.frombuffer(content, dtype, offset=start).reshape(shape)
 
 
+def redraw(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a digit (28, 28) uint8 anew as people do in paint programs: coarse, in hard pixels, with a pen of any width.
+
+    It comes back through our own geometry, so the network meets what that makes of such pictures.
+    """
+    large = cv2.resize(digit, (112, 112), interpolation=cv2.INTER_CUBIC)
+    change = cv2.erode if rng.random() < 0.7 else cv2.dilate
+    drawn = change(large, disc(rng.integers(3, 10)))
+    if drawn.mean() < 0.4 * large.mean():  # the stroke was too thin for so thin a pen
+        drawn = large
+    side = int(rng.integers(16, 29))
+    pixels = cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA)
+    pixels = np.where(pixels > 0.35 * pixels.max(), 255, 0).astype(np.uint8)
+    return fit_digit(thicken(trim(Mark(Box(0, 0, side, side), pixels)).ink))
+
+
 def make_nondigits(x: np.ndarray, y: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Make pictures that are no digits, (count, 28, 28) uint8, from fonts, noise and digits x with labels y.
 
     A network that is shown them with the answer "any of the ten, equally" learns to doubt what it never met
     (Hendrycks et al., 2019, Deep Anomaly Detection with Outlier Exposure).
     """
-    fonts = load_signs()
-    made = [draw_sign(fonts, rng) for _ in range(count // 2)]
-    made += [spoil_digit(x, y, rng) for _ in range(count * 2 // 5)]
+    signs = load_signs()
+    made = [draw_sign(signs, rng) for _ in range(count * 3 // 5)]
+    made += [spoil_digit(x, y, rng) for _ in range(count * 3 // 10)]
     made += [draw_blot(rng) for _ in range(count - len(made))]
     return np.stack(made)
 
@@ -861,11 +878,11 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "cnn": Recipe(cnn, 12, 256, 4e-3, one_cycle=True, augment=True, one_hot=True, worldly=True),
-    "classic": Recipe(classic, 10, 128, 1e-3, one_cycle=False, augment=True, one_hot=True, worldly=False),
-    "lenet5": Recipe(lenet5, 10, 128, 2e-3, one_cycle=True, augment=True, one_hot=False, worldly=False),
+    "cnn": Recipe(cnn, 10, 256, 4e-3, one_cycle=True, augment=True, one_hot=True, worldly=True),
+    "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True, worldly=False),
+    "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False, worldly=False),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False, worldly=False),
-    "resnet": Recipe(resnet, 10, 128, 5e-3, one_cycle=True, augment=True, one_hot=False, worldly=False),
+    "resnet": Recipe(resnet, 6, 128, 5e-3, one_cycle=True, augment=True, one_hot=False, worldly=False),
 }
 # How people's digits differ from one another, about evenly: degrees, and shares of the digit's size.
 POSES = {
@@ -922,6 +939,15 @@ def split_off(data: Data, share: float, seed: int) -> tuple[np.ndarray, ...]:
     return x, y, x_validation, y_validation
 
 
+def widen(x: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Add to training digits and one-hot labels what MNIST does not hold: an eighth redrawn, a tenth no digits."""
+    some = rng.permutation(len(x))[: len(x) // 8]
+    redrawn = np.stack([redraw(digit, rng) for digit in x[some]])
+    nondigits = make_nondigits(x, targets.argmax(axis=1), len(x) // 10, rng)
+    doubt = np.full((len(nondigits), 10), 0.1)
+    return np.concatenate([x, redrawn, nondigits]), np.concatenate([targets, targets[some], doubt])
+
+
 def make_generator(recipe: Recipe) -> ImageDataGenerator:
     """Make Keras's generator of augmented batches; here it warps with OpenCV instead of SciPy, to the same effect."""
     from tensorflow.keras.preprocessing.image import ImageDataGenerator
@@ -975,8 +1001,7 @@ def train(
     x, y, x_validation, y_validation = split_off(data, validation_split, seed)
     targets, validation_targets = (np.eye(10)[y], np.eye(10)[y_validation]) if recipe.one_hot else (y, y_validation)
     if recipe.worldly:
-        nondigits = make_nondigits(x, y, len(x) // 15, np.random.default_rng(seed))
-        x, targets = np.concatenate([x, nondigits]), np.concatenate([targets, np.full((len(nondigits), 10), 0.1)])
+        x, targets = widen(x, targets, np.random.default_rng(seed))
     batches = make_generator(recipe).flow(to_batch(x), targets, batch_size=recipe.batch_size, seed=seed)
     model = build_network(recipe, len(batches) * recipe.epochs)
     history = model.fit(
@@ -988,7 +1013,10 @@ def train(
         verbose=0,
     )
     if len(x_validation):
-        calibrate(model, to_batch(x_validation), y_validation)
+        seen = make_generator(recipe).flow(
+            to_batch(x_validation), batch_size=len(x_validation), shuffle=False, seed=seed
+        )
+        calibrate(model, seen[0], y_validation)
     return model, history.history
 
 
@@ -1102,6 +1130,11 @@ def save_network(model: keras.Model, stem: Path) -> None:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+UPRIGHT = {"theta": 0, "shear": 0, "tx": 0, "ty": 0, "zx": 1, "zy": 1}  # the pose of a digit left as it is
+CHANGES = {"theta": (-8, 8), "shear": (-10, 10), "zx": (0.9, 1.1), "zy": (0.9, 1.1)}  # about as in training
+SECOND_LOOKS = [UPRIGHT | {name: value} for name, values in CHANGES.items() for value in values]
+
+
 def load_network(path: Path) -> Predict:
     """Load a network from .onnx (through OpenCV, at once) or .keras (through TensorFlow, in seconds)."""
     if not path.is_file():
@@ -1136,6 +1169,22 @@ def load_keras(path: Path) -> Predict:
     return lambda batch: model.predict(batch, batch_size=1000, verbose=0)
 
 
+def read_digits(digits: np.ndarray, predict: Predict) -> np.ndarray:
+    """Return the probs (N, 10) of digits (N, 28, 28).
+
+    Where the network is in doubt, they are the mean over the digit as it is and turned, leaning and stretched a little.
+    """
+    if not len(digits):
+        return np.zeros((0, 10), np.float32)
+    batch = to_batch(digits)
+    probs = predict(batch)
+    doubtful = np.flatnonzero(probs.max(axis=1) < 0.9)
+    if len(doubtful):
+        looks = [np.stack([warp(x, pose) for x in batch[doubtful]]) for pose in SECOND_LOOKS]
+        probs[doubtful] = np.mean([probs[doubtful], *map(predict, looks)], axis=0)
+    return probs
+
+
 def read_pictures(
     paths: Iterable[str], predict: Predict, min_confidence: float = MIN_CONFIDENCE, one: bool = False
 ) -> Iterator[Reading]:
@@ -1147,7 +1196,7 @@ def read_pictures(
     with ThreadPoolExecutor() as pool:
         while pages := list(pool.map(partial(open_page, one=one), islice(paths, 64))):
             digits = np.concatenate([page.digits for page in pages])
-            probs = predict(to_batch(digits)) if len(digits) else np.zeros((0, 10), np.float32)
+            probs = read_digits(digits, predict)
             for page in pages:
                 yield read_page(page, probs[: len(page.digits)], min_confidence)
                 probs = probs[len(page.digits) :]
@@ -1176,8 +1225,8 @@ def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> 
 
 
 def percent(confidence: float) -> str:
-    """Format a confidence in 0 .. 1, cut and not rounded, so that only certainty itself would be 100%."""
-    return f"{math.floor(confidence * 1000) / 10:.1f}%"
+    """Format a confidence in 0 .. 1, cut and not rounded, and never as certainty."""
+    return f"{min(math.floor(confidence * 1000) / 10, 99.9):.1f}%"
 
 
 def to_record(reading: Reading) -> dict[str, Any]:
@@ -1274,9 +1323,10 @@ def draw_readings(readings: list[Reading]) -> Figure:
     readings = readings[:PLOT_LIMIT]
     columns = min(len(readings), max(2, round(math.sqrt(len(readings) * 0.8))))
     lines = math.ceil(len(readings) / columns)
-    figure = Figure(figsize=(3.4 * columns, 2.1 * lines))
+    zoom = {1: 2, 2: 1.5}.get(columns, 1)
+    figure = Figure(figsize=(3.4 * columns * zoom, 2.1 * lines * zoom))
     grid = figure.subplots(lines, 2 * columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.45})
-    figure.subplots_adjust(left=0.02, right=0.98, bottom=0.12 / lines, top=1 - 0.36 / lines)
+    figure.subplots_adjust(left=0.02, right=0.98, bottom=0.08 / lines, top=1 - 0.3 / lines / zoom)
     for axes in grid.flat:
         axes.axis("off")
     for (on_paper, seen), reading in zip(grid.reshape(-1, 2), readings, strict=False):
@@ -1296,7 +1346,9 @@ def draw_page(axes: Axes, reading: Reading) -> None:
     axes.axis("on")  # for a frame around white paper
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color("#cccccc")
-    axes.set_title(name if len(name) < 24 else f"{name[:10]}..{name[-11:]}", fontsize=8, color=FAINT, parse_math=False)
+    axes.set_title(
+        name if len(name) < 24 else f"{name[:10]}..{name[-11:]}", fontsize=8, color=FAINT, pad=10, parse_math=False
+    )
     marks = [mark for line in reading.text.split("\n") for mark in line]
     boxes = [box for row in reading.rows for box in row]
     for box, mark in zip(boxes, marks, strict=True):

@@ -63,7 +63,25 @@ def test_digits_below_the_wanted_confidence_become_question_marks(trained, capsy
 
 def test_a_confidence_is_never_rounded_up():
     assert md.percent(0.99996) == "99.9%"
+    assert md.percent(1.0) == "99.9%"
     assert md.percent(0.5) == "50.0%"
+
+
+def test_a_doubtful_digit_is_looked_at_again_and_a_clear_one_is_not():
+    batches = []
+
+    def predict(batch):
+        batches.append(batch)
+        probs = np.full((len(batch), 10), 0.02, np.float32)
+        probs[:, 7] = np.where(batch.max(axis=(1, 2, 3)) > 0.9, 0.82, 0.98)
+        return probs
+
+    digits = np.zeros((3, 28, 28), np.uint8)
+    digits[1, 5:23, 12:16] = 255
+    probs = md.read_digits(digits, predict)
+    assert [len(batch) for batch in batches] == [3] + [1] * 8
+    assert probs[:, 7] == pytest.approx([0.98, 0.82, 0.98])
+    assert md.read_digits(digits[:0], predict).shape == (0, 10)
 
 
 def test_readings_come_in_the_order_asked_for(trained, tmp_path):

@@ -102,6 +102,12 @@ def test_exif_turns_a_photo_upright(tmp_path, rng):
     assert np.abs(turned.digits[0].astype(int) - upright.digits[0]).mean() < 8
 
 
+def test_a_tiff_of_floats_is_read(tmp_path, rng):
+    page = plain(120, 120)
+    write(page, pen("2", 80, 8, rng), 20, 15, (0, 0, 0))
+    assert md.open_page(save(tmp_path / "floats.tiff", (page[..., 0] / 255).astype(np.float32))).error is None
+
+
 @pytest.mark.parametrize("name", ["ünïcödé 数字.png", "two words.png", "quote'd $x$.png"])
 def test_any_file_name_is_opened(name, tmp_path, rng):
     page = plain(100, 100)
