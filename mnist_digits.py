@@ -324,6 +324,12 @@ def find_rules(strokes: np.ndarray) -> np.ndarray:
     return lines & cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, 5), np.uint8))  # keep upright strokes that cross
 
 
+def cut_to_ink(ink: np.ndarray, x: int = 0, y: int = 0) -> Mark:
+    """Return ink, (H, W) uint8 at x, y of its picture, as a mark without the empty margins."""
+    left, top, w, h = cv2.boundingRect(ink)
+    return Mark(Box(int(x) + left, int(y) + top, w, h), ink[top : top + h, left : left + w])
+
+
 def find_marks(strokes: np.ndarray) -> list[Mark]:
     """Return the connected pieces of strokes, those parted by less than half a stroke's width as one."""
     core = (strokes >= CORE).astype(np.uint8)
@@ -341,8 +347,7 @@ def find_marks(strokes: np.ndarray) -> list[Mark]:
         own = (labels[y:bottom, x:right] == label).astype(np.uint8)
         others = (labels[y:bottom, x:right] > 0) & (own == 0)
         ink = strokes[y:bottom, x:right] * cv2.dilate(own, disc(2 * reach)) * ~others
-        dx, dy, w, h = cv2.boundingRect(ink)
-        marks.append(Mark(Box(int(x + dx), int(y + dy), w, h), ink[dy : dy + h, dx : dx + w]))
+        marks.append(cut_to_ink(ink, x, y))
     return marks
 
 
@@ -466,19 +471,9 @@ def cut(mark: Mark) -> list[Mark]:
         return []
     core = (mark.ink >= CORE).astype(np.uint8)
     column = w // 6 + int(mark.ink[:, w // 6 : w - w // 6].sum(axis=0).argmin())  # a 1 is a sixth of two digits
-    parts = [
-        Mark(Box(x, y, column, h), mark.ink[:, :column]),
-        Mark(Box(x + column, y, w - column, h), mark.ink[:, column:]),
-    ]
-    parts = [trim(part) for part in parts]
+    parts = [cut_to_ink(mark.ink[:, :column], x, y), cut_to_ink(mark.ink[:, column:], x + column, y)]
     clear = core[:, column].sum() < 1.5 * stroke_width(core) and min(part.box.h for part in parts) > 0.6 * h
     return parts if clear else []
-
-
-def trim(mark: Mark) -> Mark:
-    """Return a mark without the empty margins of its box."""
-    x, y, w, h = cv2.boundingRect(mark.ink)
-    return Mark(Box(mark.box.x + x, mark.box.y + y, w, h), mark.ink[y : y + h, x : x + w])
 
 
 def open_gray(path: str) -> np.ndarray:
@@ -658,15 +653,11 @@ def redraw(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
     It comes back through our own geometry, so the network meets what that makes of such pictures.
     """
-    large = cv2.resize(digit, (112, 112), interpolation=cv2.INTER_CUBIC)
-    change = cv2.erode if rng.random() < 0.7 else cv2.dilate
-    drawn = change(large, disc(rng.integers(3, 10)))
-    if drawn.mean() < 0.4 * large.mean():  # the stroke was too thin for so thin a pen
-        drawn = large
+    drawn = change_pen(cv2.resize(digit, (112, 112), interpolation=cv2.INTER_CUBIC), 9, rng)
     side = int(rng.integers(16, 29))
     pixels = cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA)
     pixels = np.where(pixels > 0.35 * pixels.max(), 255, 0).astype(np.uint8)
-    return fit_digit(thicken(trim(Mark(Box(0, 0, side, side), pixels)).ink))
+    return fit_digit(thicken(cut_to_ink(pixels).ink))
 
 
 def make_nondigits(x: np.ndarray, y: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -683,7 +674,7 @@ def make_nondigits(x: np.ndarray, y: np.ndarray, count: int, rng: np.random.Gene
 
 
 def load_signs() -> list[list[np.ndarray]]:
-    """Load letters and signs that resemble no digit from Matplotlib's fonts: lists of polygons, 100 units tall."""
+    """Load letters and signs that resemble no digit from Matplotlib's fonts: lists of polygons, 200 units tall."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
@@ -693,18 +684,24 @@ def load_signs() -> list[list[np.ndarray]]:
         for style in ("normal", "italic")
     ]
     letters = "EHKMNPRTVWXaehkmnptuvwx?&#%@+=*"
-    paths = [TextPath((0, 0), letter, size=100, prop=font) for letter in letters for font in fonts]
+    paths = [TextPath((0, 0), letter, size=200, prop=font) for letter in letters for font in fonts]
     return [path.to_polygons() for path in paths if len(path.vertices)]
 
 
 def draw_sign(signs: list[list[np.ndarray]], rng: np.random.Generator) -> np.ndarray:
     """Draw a letter or sign, wide or narrow, leaning, with a thin or a thick pen: digit (28, 28) uint8."""
     polygons = signs[rng.integers(len(signs))]
-    sheet = np.zeros((200, 260), np.uint8)
     shape = np.array([[rng.uniform(0.6, 1.2), rng.normal(0, 0.2)], [rng.normal(0, 0.15), 1]])
-    points = [np.rint(polygon * [1, -1] @ shape.T + [80, 130]).astype(np.int32) for polygon in polygons]
-    cv2.fillPoly(sheet, points, 255)
-    return fit_digit(cv2.dilate(sheet, disc(rng.integers(3, 12))))
+    points = [np.rint(polygon * [1, -1] @ shape.T + [120, 220]).astype(np.int32) for polygon in polygons]
+    sheet = change_pen(cv2.fillPoly(np.zeros((320, 460), np.uint8), points, 255), 15, rng)
+    return fit_digit(thicken(cut_to_ink(sheet).ink))
+
+
+def change_pen(ink: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw ink (H, W) uint8 with strokes up to `most` pixels thicker or, where something is left of them, thinner."""
+    pen = disc(rng.integers(3, most + 1))
+    thin = cv2.erode(ink, pen)
+    return thin if rng.random() < 0.7 and thin.mean() > 0.45 * ink.mean() else cv2.dilate(ink, pen)
 
 
 def spoil_digit(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -717,7 +714,7 @@ def spoil_digit(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.nd
     if kind == 0:
         return np.rot90(pick((2, 3, 4, 5, 6, 7, 9)), rng.choice([1, 3]))
     if kind == 1:
-        return np.flip(pick((3, 4, 7)), axis=rng.integers(2))
+        return pick((3, 4, 7))[:, ::-1] if rng.random() < 0.5 else pick((4, 7))[::-1]
     if kind == 2:
         return np.maximum(pick(range(2, 10)), np.rot90(pick(range(2, 10)), rng.integers(1, 4)))
     pair = np.zeros((FIELD, 2 * FIELD), np.uint8)
@@ -878,7 +875,7 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "cnn": Recipe(cnn, 10, 256, 4e-3, one_cycle=True, augment=True, one_hot=True, worldly=True),
+    "cnn": Recipe(cnn, 12, 256, 4e-3, one_cycle=True, augment=True, one_hot=True, worldly=True),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True, worldly=False),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False, worldly=False),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False, worldly=False),
@@ -940,12 +937,24 @@ def split_off(data: Data, share: float, seed: int) -> tuple[np.ndarray, ...]:
 
 
 def widen(x: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Add to training digits and one-hot labels what MNIST does not hold: an eighth redrawn, a tenth no digits."""
-    some = rng.permutation(len(x))[: len(x) // 8]
-    redrawn = np.stack([redraw(digit, rng) for digit in x[some]])
-    nondigits = make_nondigits(x, targets.argmax(axis=1), len(x) // 10, rng)
+    """Add to training digits and one-hot labels what MNIST hardly holds: an eighth drawn anew, an eighth no digits."""
+    labels = targets.argmax(axis=1)
+    rare = find_rare(x, labels, 1 / 8)
+    redrawn = np.stack([redraw(digit, rng) for digit in x[rare]])
+    nondigits = make_nondigits(x, labels, len(x) // 8, rng)
     doubt = np.full((len(nondigits), 10), 0.1)
-    return np.concatenate([x, redrawn, nondigits]), np.concatenate([targets, targets[some], doubt])
+    return np.concatenate([x, redrawn, nondigits]), np.concatenate([targets, targets[rare], doubt])
+
+
+def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
+    """Return the indices of the digits least like the mean of their label, the same share of each label."""
+    rare = []
+    for label in range(10):
+        own = np.flatnonzero(labels == label)
+        ink = x[own].reshape(len(own), -1).astype(np.float32)
+        likeness = ink @ ink.mean(axis=0) / np.linalg.norm(ink, axis=1)
+        rare.append(own[np.argsort(likeness)[: round(share * len(own))]])
+    return np.concatenate(rare)
 
 
 def make_generator(recipe: Recipe) -> ImageDataGenerator:
