@@ -255,6 +255,21 @@ def to_ink(gray: np.ndarray) -> np.ndarray:
     return cv2.divide(cv2.subtract(paper, gray), paper, scale=255)
 
 
+def disc(diameter: float) -> np.ndarray:
+    """Return a round structuring element of at least 3 pixels, for a pixel's own width is none."""
+    diameter = max(int(diameter) | 1, 3)
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
+
+
+def stroke_width(core: np.ndarray) -> float:
+    """Return the mean width of the strokes of a mask (H, W), in pixels.
+
+    The mean distance to the nearest edge is a quarter of the width of a band, and half a pixel more on a grid.
+    """
+    distance = cv2.distanceTransform(np.pad(core, 1), cv2.DIST_L2, 5)
+    return max(4 * float(distance[distance > 0].mean()) - 1, 1.0)
+
+
 def keep_strokes(ink: np.ndarray) -> np.ndarray:
     """Clear the paper's grain and faint rules from ink and stretch it: 128 is half-way from paper to pen, (H, W) uint8.
 
@@ -275,29 +290,6 @@ def keep_strokes(ink: np.ndarray) -> np.ndarray:
     core = (strokes >= CORE).astype(np.uint8)
     rim = cv2.dilate(core, disc(stroke_width(core)))  # half a stroke around it: its own grey edge and no more
     return strokes * rim
-
-
-def disc(diameter: float) -> np.ndarray:
-    """Return a round structuring element of at least 3 pixels, for a pixel's own width is none."""
-    diameter = max(int(diameter) | 1, 3)
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
-
-
-def stroke_width(core: np.ndarray) -> float:
-    """Return the mean width of the strokes of a mask (H, W), in pixels.
-
-    The mean distance to the nearest edge is a quarter of the width of a band, and half a pixel more on a grid.
-    """
-    distance = cv2.distanceTransform(np.pad(core, 1), cv2.DIST_L2, 5)
-    return max(4 * float(distance[distance > 0].mean()) - 1, 1.0)
-
-
-def erase_lines(strokes: np.ndarray) -> np.ndarray:
-    """Erase straight thin lines that run across nearly all of the picture: rules, frames, axes, edges of the page."""
-    if max(strokes.shape) < 100:  # in a picture this small a line may be a digit
-        return strokes
-    across, down = find_rules(strokes), find_rules(np.ascontiguousarray(strokes.T)).T
-    return strokes * (1 - (across | down))
 
 
 def find_rules(strokes: np.ndarray) -> np.ndarray:
@@ -322,6 +314,14 @@ def find_rules(strokes: np.ndarray) -> np.ndarray:
             ends = [(end, round(y0 + (end - x0) * slope)) for end in (0, width - 1)]
             cv2.line(lines, *ends, 1, math.ceil(thickness) + 2)
     return lines & cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, 5), np.uint8))  # keep upright strokes that cross
+
+
+def erase_lines(strokes: np.ndarray) -> np.ndarray:
+    """Erase straight thin lines that run across nearly all of the picture: rules, frames, axes, edges of the page."""
+    if max(strokes.shape) < 100:  # in a picture this small a line may be a digit
+        return strokes
+    across, down = find_rules(strokes), find_rules(np.ascontiguousarray(strokes.T)).T
+    return strokes * (1 - (across | down))
 
 
 def cut_to_ink(ink: np.ndarray, x: int = 0, y: int = 0) -> Mark:
@@ -358,25 +358,6 @@ def drop_specks(marks: list[Mark]) -> list[Mark]:
     return [mark for mark in marks if max(mark.box.w, mark.box.h) > size / 12 and mark.ink.sum() > mass / 200]
 
 
-def join_pieces(marks: list[Mark]) -> list[Mark]:
-    """Join the pieces of broken digits: the bar over a 5, the halves of an 8, splinters beside a stroke."""
-    tallest = max(mark.box.h for mark in marks)
-    marks = sorted(marks, key=lambda mark: max(mark.box.w, mark.box.h))
-    index = 0
-    while index < len(marks):
-        piece = marks[index]
-        bodies = [mark for mark in marks[index + 1 :] if belongs(piece.box, mark.box, tallest)]
-        if not bodies:
-            index += 1
-            continue
-        body = min(bodies, key=lambda mark: sum(gaps(piece.box, mark.box)))
-        marks = [mark for mark in marks if mark is not piece and mark is not body]
-        marks.append(join(piece, body))
-        marks.sort(key=lambda mark: max(mark.box.w, mark.box.h))
-        index = 0
-    return [mark for mark in marks if mark.box.h > 0.3 * tallest or mark.box.w > 0.5 * tallest]
-
-
 def gaps(a: Box, b: Box) -> tuple[int, int]:
     """Return the distances between two boxes across and down, 0 where they overlap."""
     across = max(a.x - (b.x + b.w), b.x - (a.x + a.w), 0)
@@ -408,6 +389,25 @@ def join(a: Mark, b: Mark) -> Mark:
         part = ink[mark.box.y - y :, mark.box.x - x :][: mark.box.h, : mark.box.w]
         np.maximum(part, mark.ink, out=part)
     return Mark(Box(x, y, right - x, bottom - y), ink)
+
+
+def join_pieces(marks: list[Mark]) -> list[Mark]:
+    """Join the pieces of broken digits: the bar over a 5, the halves of an 8, splinters beside a stroke."""
+    tallest = max(mark.box.h for mark in marks)
+    marks = sorted(marks, key=lambda mark: max(mark.box.w, mark.box.h))
+    index = 0
+    while index < len(marks):
+        piece = marks[index]
+        bodies = [mark for mark in marks[index + 1 :] if belongs(piece.box, mark.box, tallest)]
+        if not bodies:
+            index += 1
+            continue
+        body = min(bodies, key=lambda mark: sum(gaps(piece.box, mark.box)))
+        marks = [mark for mark in marks if mark is not piece and mark is not body]
+        marks.append(join(piece, body))
+        marks.sort(key=lambda mark: max(mark.box.w, mark.box.h))
+        index = 0
+    return [mark for mark in marks if mark.box.h > 0.3 * tallest or mark.box.w > 0.5 * tallest]
 
 
 def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
@@ -525,45 +525,6 @@ def to_batch(digits: np.ndarray) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def load_data(source: str) -> Data:
-    """Load "mnist", "digits", a .npz file in Keras's layout or a folder of IDX files; raise InputError if unfit."""
-    if source == "mnist":
-        name, arrays = source, load_mnist()
-    elif source == "digits":
-        name, arrays = source, load_small_digits()
-    elif Path(source).is_dir():
-        name, arrays = Path(source).resolve().name, load_idx_folder(Path(source))
-    elif Path(source).is_file():
-        name, arrays = Path(source).stem, load_npz(Path(source))
-    else:
-        raise InputError(f"{source}: no such data; give mnist, digits, a .npz file or a folder of IDX files")
-    for part, (x, y) in {"train": arrays[:2], "test": arrays[2:]}.items():
-        fault = find_fault(x, y)
-        if fault:
-            raise InputError(f"{source}: the {part} part has {fault}")
-    x_train, y_train, x_test, y_test = arrays
-    return Data(name, x_train, y_train.astype(np.int64), x_test, y_test.astype(np.int64))
-
-
-def find_fault(x: np.ndarray, y: np.ndarray) -> str | None:
-    """Say what keeps pictures x and labels y from being a data set of digits, or return None."""
-    if x.ndim != 3 or x.shape[1:] != (FIELD, FIELD):
-        return f"pictures of shape {x.shape}; expected (N, {FIELD}, {FIELD})"
-    if x.dtype != np.uint8:
-        return f"pictures of type {x.dtype}; expected uint8"
-    if y.shape != x.shape[:1]:
-        return f"labels of shape {y.shape} for {len(x)} pictures; expected one label each"
-    if y.dtype.kind not in "iu":
-        return f"labels of type {y.dtype}; expected whole numbers"
-    if not len(x):
-        return "no pictures; expected at least one"
-    if x.max() < 128:
-        return f"pixels from 0 to {x.max()}; expected 0 (paper) to 255 (ink)"
-    if y.min() < 0 or y.max() > 9:
-        return f"labels from {y.min()} to {y.max()}; expected 0 to 9"
-    return None
-
-
 def load_mnist() -> tuple[np.ndarray, ...]:
     """Load MNIST through Keras, which downloads it once (11 MB), checks its SHA-256 and keeps it in ~/.keras."""
     import keras
@@ -580,6 +541,14 @@ def load_mnist() -> tuple[np.ndarray, ...]:
     return x_train, y_train, x_test, y_test
 
 
+def enlarge_digit(image: np.ndarray) -> np.ndarray:
+    """Enlarge a digit of scikit-learn's, (8, 8) in 0 .. 16, to a digit (28, 28) uint8."""
+    large = cv2.resize(image * (255 / 16), (4 * BOX, 4 * BOX), interpolation=cv2.INTER_CUBIC)
+    ink = np.clip(large, 0, 255).astype(np.uint8)
+    ink[ink < 64] = 0  # the faint quarter is the enlargement's blur; left in, it would widen the box
+    return fit_digit(ink)
+
+
 def load_small_digits() -> tuple[np.ndarray, ...]:
     """Fit the 1,797 digits of 8 x 8 that ship with scikit-learn into MNIST's frame; the last fifth is the test part.
 
@@ -594,23 +563,20 @@ def load_small_digits() -> tuple[np.ndarray, ...]:
     return x[:cut], y[:cut], x[cut:], y[cut:]
 
 
-def enlarge_digit(image: np.ndarray) -> np.ndarray:
-    """Enlarge a digit of scikit-learn's, (8, 8) in 0 .. 16, to a digit (28, 28) uint8."""
-    large = cv2.resize(image * (255 / 16), (4 * BOX, 4 * BOX), interpolation=cv2.INTER_CUBIC)
-    ink = np.clip(large, 0, 255).astype(np.uint8)
-    ink[ink < 64] = 0  # the faint quarter is the enlargement's blur; left in, it would widen the box
-    return fit_digit(ink)
-
-
-def load_npz(path: Path) -> tuple[np.ndarray, ...]:
-    """Load x_train, y_train, x_test and y_test from a .npz file; pickled content is refused."""
+def read_idx(path: Path) -> np.ndarray:
+    """Read an IDX file of uint8 or int32, gzipped or not (format: yann.lecun.com/exdb/mnist)."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return tuple(arrays[name] for name in ("x_train", "y_train", "x_test", "y_test"))
-    except KeyError as err:
-        raise InputError(f"{path}: {err.args[0]}; expected x_train, y_train, x_test and y_test") from err
-    except Exception as err:  # a damaged archive raises whatever zipfile, zlib or NumPy stumble over
-        raise InputError(f"{path}: not a whole .npz file ({err}); download or save it again") from err
+        content = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()
+    except (OSError, EOFError) as err:
+        raise InputError(f"{path}: cannot be read ({err}); download it again") from err
+    dtypes = {8: np.dtype(np.uint8), 12: np.dtype(">i4")}
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in dtypes or len(content) < 4 + 4 * content[3]:
+        raise InputError(f"{path}: not an IDX file of bytes or integers; download it again")
+    dtype, start = dtypes[content[2]], 4 + 4 * content[3]
+    shape = [int(size) for size in np.frombuffer(content[4:start], ">u4")]
+    if len(content) - start != math.prod(shape) * dtype.itemsize:
+        raise InputError(f"{path}: {len(content) - start} bytes for shape {tuple(shape)}; download it again")
+    return np.frombuffer(content, dtype, offset=start).reshape(shape)
 
 
 def load_idx_folder(folder: Path) -> tuple[np.ndarray, ...]:
@@ -632,20 +598,61 @@ def load_idx_folder(folder: Path) -> tuple[np.ndarray, ...]:
     return tuple(arrays)
 
 
-def read_idx(path: Path) -> np.ndarray:
-    """Read an IDX file of uint8 or int32, gzipped or not (format: yann.lecun.com/exdb/mnist)."""
+def load_npz(path: Path) -> tuple[np.ndarray, ...]:
+    """Load x_train, y_train, x_test and y_test from a .npz file; pickled content is refused."""
     try:
-        content = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()
-    except (OSError, EOFError) as err:
-        raise InputError(f"{path}: cannot be read ({err}); download it again") from err
-    dtypes = {8: np.dtype(np.uint8), 12: np.dtype(">i4")}
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in dtypes or len(content) < 4 + 4 * content[3]:
-        raise InputError(f"{path}: not an IDX file of bytes or integers; download it again")
-    dtype, start = dtypes[content[2]], 4 + 4 * content[3]
-    shape = [int(size) for size in np.frombuffer(content[4:start], ">u4")]
-    if len(content) - start != math.prod(shape) * dtype.itemsize:
-        raise InputError(f"{path}: {len(content) - start} bytes for shape {tuple(shape)}; download it again")
-    return np.frombuffer(content, dtype, offset=start).reshape(shape)
+        with np.load(path, allow_pickle=False) as arrays:
+            return tuple(arrays[name] for name in ("x_train", "y_train", "x_test", "y_test"))
+    except KeyError as err:
+        raise InputError(f"{path}: {err.args[0]}; expected x_train, y_train, x_test and y_test") from err
+    except Exception as err:  # a damaged archive raises whatever zipfile, zlib or NumPy stumble over
+        raise InputError(f"{path}: not a whole .npz file ({err}); download or save it again") from err
+
+
+def find_fault(x: np.ndarray, y: np.ndarray) -> str | None:
+    """Say what keeps pictures x and labels y from being a data set of digits, or return None."""
+    if x.ndim != 3 or x.shape[1:] != (FIELD, FIELD):
+        return f"pictures of shape {x.shape}; expected (N, {FIELD}, {FIELD})"
+    if x.dtype != np.uint8:
+        return f"pictures of type {x.dtype}; expected uint8"
+    if y.shape != x.shape[:1]:
+        return f"labels of shape {y.shape} for {len(x)} pictures; expected one label each"
+    if y.dtype.kind not in "iu":
+        return f"labels of type {y.dtype}; expected whole numbers"
+    if not len(x):
+        return "no pictures; expected at least one"
+    if x.max() < 128:
+        return f"pixels from 0 to {x.max()}; expected 0 (paper) to 255 (ink)"
+    if y.min() < 0 or y.max() > 9:
+        return f"labels from {y.min()} to {y.max()}; expected 0 to 9"
+    return None
+
+
+def load_data(source: str) -> Data:
+    """Load "mnist", "digits", a .npz file in Keras's layout or a folder of IDX files; raise InputError if unfit."""
+    if source == "mnist":
+        name, arrays = source, load_mnist()
+    elif source == "digits":
+        name, arrays = source, load_small_digits()
+    elif Path(source).is_dir():
+        name, arrays = Path(source).resolve().name, load_idx_folder(Path(source))
+    elif Path(source).is_file():
+        name, arrays = Path(source).stem, load_npz(Path(source))
+    else:
+        raise InputError(f"{source}: no such data; give mnist, digits, a .npz file or a folder of IDX files")
+    for part, (x, y) in {"train": arrays[:2], "test": arrays[2:]}.items():
+        fault = find_fault(x, y)
+        if fault:
+            raise InputError(f"{source}: the {part} part has {fault}")
+    x_train, y_train, x_test, y_test = arrays
+    return Data(name, x_train, y_train.astype(np.int64), x_test, y_test.astype(np.int64))
+
+
+def change_pen(ink: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw ink (H, W) uint8 with strokes up to `most` pixels thicker or, where something is left of them, thinner."""
+    pen = disc(rng.integers(3, most + 1))
+    thin = cv2.erode(ink, pen)
+    return thin if rng.random() < 0.7 and thin.mean() > 0.45 * ink.mean() else cv2.dilate(ink, pen)
 
 
 def redraw(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -660,48 +667,33 @@ def redraw(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return fit_digit(thicken(cut_to_ink(pixels).ink))
 
 
-def make_nondigits(x: np.ndarray, y: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Make pictures that are no digits, (count, 28, 28) uint8, from fonts, noise and digits x with labels y.
-
-    A network that is shown them with the answer "any of the ten, equally" learns to doubt what it never met
-    (Hendrycks et al., 2019, Deep Anomaly Detection with Outlier Exposure).
-    """
-    signs = load_signs()
-    made = [draw_sign(signs, rng) for _ in range(count * 3 // 5)]
-    made += [spoil_digit(x, y, rng) for _ in range(count * 3 // 10)]
-    made += [draw_blot(rng) for _ in range(count - len(made))]
-    return np.stack(made)
-
-
 def load_signs() -> list[list[np.ndarray]]:
     """Load letters and signs that resemble no digit from Matplotlib's fonts: lists of polygons, 200 units tall."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
-    fonts = [
-        FontProperties(family=family, style=style)
-        for family in ("DejaVu Sans", "DejaVu Serif", "cmmi10", "STIXGeneral")
+    capitals, small, signs = "EHKMNPRVWX", "aehkmnptuvwx", "?&#%@+=*"
+    families = dict.fromkeys(("DejaVu Sans", "DejaVu Serif", "STIXGeneral", "cmss10"), capitals + small + signs)
+    families |= {"cmmi10": capitals + small, "cmsy10": capitals}  # other places hold other signs there
+    paths = [
+        TextPath((0, 0), character, size=200, prop=FontProperties(family=family, style=style))
+        for family, characters in families.items()
+        for character in characters
         for style in ("normal", "italic")
     ]
-    letters = "EHKMNPRTVWXaehkmnptuvwx?&#%@+=*"
-    paths = [TextPath((0, 0), letter, size=200, prop=font) for letter in letters for font in fonts]
     return [path.to_polygons() for path in paths if len(path.vertices)]
 
 
 def draw_sign(signs: list[list[np.ndarray]], rng: np.random.Generator) -> np.ndarray:
-    """Draw a letter or sign, wide or narrow, leaning, with a thin or a thick pen: digit (28, 28) uint8."""
-    polygons = signs[rng.integers(len(signs))]
-    shape = np.array([[rng.uniform(0.6, 1.2), rng.normal(0, 0.2)], [rng.normal(0, 0.15), 1]])
-    points = [np.rint(polygon * [1, -1] @ shape.T + [120, 220]).astype(np.int32) for polygon in polygons]
+    """Draw a letter or sign, wide or narrow, leaning, wavy, with a thin or a thick pen: digit (28, 28) uint8."""
+    lean = np.array([[rng.uniform(0.6, 1.2), rng.normal(0, 0.2)], [rng.normal(0, 0.15), 1]])
+    waves, phases = rng.normal(0, 0.02, (2, 2)), rng.uniform(0, 2 * math.pi, 2)
+    points = []
+    for polygon in signs[rng.integers(len(signs))]:
+        polygon = polygon * [1, -1] @ lean.T + [120, 220]
+        points.append(np.rint(polygon + 14 * np.sin(polygon @ waves + phases)).astype(np.int32))
     sheet = change_pen(cv2.fillPoly(np.zeros((320, 460), np.uint8), points, 255), 15, rng)
     return fit_digit(thicken(cut_to_ink(sheet).ink))
-
-
-def change_pen(ink: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw ink (H, W) uint8 with strokes up to `most` pixels thicker or, where something is left of them, thinner."""
-    pen = disc(rng.integers(3, most + 1))
-    thin = cv2.erode(ink, pen)
-    return thin if rng.random() < 0.7 and thin.mean() > 0.45 * ink.mean() else cv2.dilate(ink, pen)
 
 
 def spoil_digit(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -732,6 +724,19 @@ def draw_blot(rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.5:
         blot[np.hypot(*(np.mgrid[:FIELD, :FIELD] - CENTROID)) > rng.uniform(6, 13)] = 0
     return fit_digit(blot) if blot.any() else blot
+
+
+def make_nondigits(x: np.ndarray, y: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Make pictures that are no digits, (count, 28, 28) uint8, from fonts, noise and digits x with labels y.
+
+    A network that is shown them with the answer "any of the ten, equally" learns to doubt what it never met
+    (Hendrycks et al., 2019, Deep Anomaly Detection with Outlier Exposure).
+    """
+    signs = load_signs()
+    made = [draw_sign(signs, rng) for _ in range(count * 3 // 5)]
+    made += [spoil_digit(x, y, rng) for _ in range(count * 3 // 10)]
+    made += [draw_blot(rng) for _ in range(count - len(made))]
+    return np.stack(made)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -831,6 +836,20 @@ def mlp() -> list[keras.Layer]:
     ]
 
 
+def residual_block(shape: tuple[int, int, int], filters: int, strides: int = 1) -> keras.Model:
+    """Two convolutions whose output is added to their input, itself passed through a 1 x 1 convolution."""
+    import keras
+    from keras.layers import Add, BatchNormalization, Conv2D, ReLU
+
+    entry = keras.Input(shape)
+    x = Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(entry)
+    x = ReLU()(BatchNormalization(momentum=0.9)(x))
+    x = Conv2D(filters, 3, padding="same", use_bias=False)(x)
+    x = BatchNormalization(momentum=0.9)(x)
+    shortcut = BatchNormalization(momentum=0.9)(Conv2D(filters, 1, strides=strides, use_bias=False)(entry))
+    return keras.Model(entry, ReLU()(Add()([x, shortcut])))
+
+
 def resnet() -> list[keras.Layer]:
     """A small residual network (He et al., 2015): one convolution, then three residual blocks."""
     from keras.layers import BatchNormalization, Conv2D, Dense, GlobalAveragePooling2D, ReLU
@@ -847,20 +866,6 @@ def resnet() -> list[keras.Layer]:
     ]
 
 
-def residual_block(shape: tuple[int, int, int], filters: int, strides: int = 1) -> keras.Model:
-    """Two convolutions whose output is added to their input, itself passed through a 1 x 1 convolution."""
-    import keras
-    from keras.layers import Add, BatchNormalization, Conv2D, ReLU
-
-    entry = keras.Input(shape)
-    x = Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(entry)
-    x = ReLU()(BatchNormalization(momentum=0.9)(x))
-    x = Conv2D(filters, 3, padding="same", use_bias=False)(x)
-    x = BatchNormalization(momentum=0.9)(x)
-    shortcut = BatchNormalization(momentum=0.9)(Conv2D(filters, 1, strides=strides, use_bias=False)(entry))
-    return keras.Model(entry, ReLU()(Add()([x, shortcut])))
-
-
 class Recipe(NamedTuple):
     """How a network is trained unless the command line says otherwise."""
 
@@ -875,7 +880,7 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "cnn": Recipe(cnn, 12, 256, 4e-3, one_cycle=True, augment=True, one_hot=True, worldly=True),
+    "cnn": Recipe(cnn, 11, 256, 4e-3, one_cycle=True, augment=True, one_hot=True, worldly=True),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True, worldly=False),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False, worldly=False),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False, worldly=False),
@@ -892,6 +897,15 @@ POSES = {
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 GRID = np.dstack(np.meshgrid(*[np.arange(FIELD, dtype=np.float32)] * 2))  # (28, 28, 2), each pixel's own x and y
 LEAST_SEEN = 80_000  # digits, counted over all epochs: where --epochs is not given, a small data set gets more of them
+
+
+def digit_accuracy(targets: tf.Tensor, probs: tf.Tensor) -> tf.Tensor:
+    """Return the share of a batch read right, among what is a digit."""
+    from keras import ops
+
+    is_digit = ops.cast(ops.max(targets, axis=1) > 0.5, "float32")
+    right = ops.cast(ops.argmax(targets, axis=1) == ops.argmax(probs, axis=1), "float32")
+    return ops.sum(right * is_digit) / ops.maximum(ops.sum(is_digit), 1)
 
 
 def build_network(recipe: Recipe, steps: int) -> keras.Model:
@@ -913,15 +927,6 @@ def build_network(recipe: Recipe, steps: int) -> keras.Model:
     return model
 
 
-def digit_accuracy(targets: tf.Tensor, probs: tf.Tensor) -> tf.Tensor:
-    """Return the share of a batch read right, among what is a digit."""
-    from keras import ops
-
-    is_digit = ops.cast(ops.max(targets, axis=1) > 0.5, "float32")
-    right = ops.cast(ops.argmax(targets, axis=1) == ops.argmax(probs, axis=1), "float32")
-    return ops.sum(right * is_digit) / ops.maximum(ops.sum(is_digit), 1)
-
-
 def split_off(data: Data, share: float, seed: int) -> tuple[np.ndarray, ...]:
     """Part the training digits into x, y to train with and x, y to validate with, every label in proportion."""
     from sklearn.model_selection import train_test_split
@@ -936,16 +941,6 @@ def split_off(data: Data, share: float, seed: int) -> tuple[np.ndarray, ...]:
     return x, y, x_validation, y_validation
 
 
-def widen(x: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Add to training digits and one-hot labels what MNIST hardly holds: an eighth drawn anew, an eighth no digits."""
-    labels = targets.argmax(axis=1)
-    rare = find_rare(x, labels, 1 / 8)
-    redrawn = np.stack([redraw(digit, rng) for digit in x[rare]])
-    nondigits = make_nondigits(x, labels, len(x) // 8, rng)
-    doubt = np.full((len(nondigits), 10), 0.1)
-    return np.concatenate([x, redrawn, nondigits]), np.concatenate([targets, targets[rare], doubt])
-
-
 def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
     """Return the indices of the digits least like the mean of their label, the same share of each label."""
     rare = []
@@ -957,17 +952,14 @@ def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
     return np.concatenate(rare)
 
 
-def make_generator(recipe: Recipe) -> ImageDataGenerator:
-    """Make Keras's generator of augmented batches; here it warps with OpenCV instead of SciPy, to the same effect."""
-    from tensorflow.keras.preprocessing.image import ImageDataGenerator
-
-    class Generator(ImageDataGenerator):
-        def apply_transform(self, x: np.ndarray, transform_parameters: dict[str, float]) -> np.ndarray:
-            return warp(x, transform_parameters)
-
-    if not recipe.augment:
-        return Generator()
-    return Generator(**POSES, preprocessing_function=vary_pen if recipe.worldly else None)
+def widen(x: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Add to training digits and one-hot labels what MNIST hardly holds: an eighth drawn anew, an eighth no digits."""
+    labels = targets.argmax(axis=1)
+    rare = find_rare(x, labels, 1 / 8)
+    redrawn = np.stack([redraw(digit, rng) for digit in x[rare]])
+    nondigits = make_nondigits(x, labels, len(x) // 8, rng)
+    doubt = np.full((len(nondigits), 10), 0.1)
+    return np.concatenate([x, redrawn, nondigits]), np.concatenate([targets, targets[rare], doubt])
 
 
 def warp(x: np.ndarray, pose: dict[str, float]) -> np.ndarray:
@@ -1000,6 +992,54 @@ def vary_pen(x: np.ndarray) -> np.ndarray:
     return (ink / max(float(ink.max()), 0.3))[..., np.newaxis]
 
 
+def make_generator(recipe: Recipe) -> ImageDataGenerator:
+    """Make Keras's generator of augmented batches; here it warps with OpenCV instead of SciPy, to the same effect."""
+    from tensorflow.keras.preprocessing.image import ImageDataGenerator
+
+    class Generator(ImageDataGenerator):
+        def apply_transform(self, x: np.ndarray, transform_parameters: dict[str, float]) -> np.ndarray:
+            return warp(x, transform_parameters)
+
+    if not recipe.augment:
+        return Generator()
+    return Generator(**POSES, preprocessing_function=vary_pen if recipe.worldly else None)
+
+
+def epoch_lines(epochs: int, say: Callable[[str], None]) -> keras.callbacks.Callback:
+    """Make the callback that says after each epoch how far training has come and how long it will go on."""
+    import keras
+
+    start = time.monotonic()
+
+    def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
+        done = epoch + 1
+        left = math.ceil((time.monotonic() - start) / done * (epochs - done))
+        validation = f"  validation {logs['val_accuracy']:.2%}" if "val_accuracy" in logs else ""
+        say(
+            f"epoch {done:{len(str(epochs))}}/{epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.2%}"
+            f"{validation}  {left // 60} min {left % 60:02} s left"
+        )
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
+
+
+def calibrate(model: keras.Model, batch: np.ndarray, labels: np.ndarray) -> None:
+    """Divide a network's logits by the temperature at which its loss on digits not trained with is least.
+
+    No answer changes, only how certain it is (Guo et al., 2017, On Calibration of Modern Neural Networks).
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    logits = np.log(np.maximum(model.predict(batch, batch_size=1000, verbose=0), 1e-12))  # but for a constant
+
+    def loss(temperature: float) -> float:
+        return -float(log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels].mean())
+
+    temperature = minimize_scalar(loss, bounds=(0.2, 5), method="bounded").x
+    model.layers[-1].set_weights([weight / temperature for weight in model.layers[-1].get_weights()])
+
+
 def train(
     recipe: Recipe, data: Data, validation_split: float, seed: int, say: Callable[[str], None]
 ) -> tuple[keras.Model, dict[str, list[float]]]:
@@ -1027,41 +1067,6 @@ def train(
         )
         calibrate(model, seen[0], y_validation)
     return model, history.history
-
-
-def calibrate(model: keras.Model, batch: np.ndarray, labels: np.ndarray) -> None:
-    """Divide a network's logits by the temperature at which its loss on digits not trained with is least.
-
-    No answer changes, only how certain it is (Guo et al., 2017, On Calibration of Modern Neural Networks).
-    """
-    from scipy.optimize import minimize_scalar
-    from scipy.special import log_softmax
-
-    logits = np.log(np.maximum(model.predict(batch, batch_size=1000, verbose=0), 1e-12))  # but for a constant
-
-    def loss(temperature: float) -> float:
-        return -float(log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels].mean())
-
-    temperature = minimize_scalar(loss, bounds=(0.2, 5), method="bounded").x
-    model.layers[-1].set_weights([weight / temperature for weight in model.layers[-1].get_weights()])
-
-
-def epoch_lines(epochs: int, say: Callable[[str], None]) -> keras.callbacks.Callback:
-    """Make the callback that says after each epoch how far training has come and how long it will go on."""
-    import keras
-
-    start = time.monotonic()
-
-    def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
-        done = epoch + 1
-        left = math.ceil((time.monotonic() - start) / done * (epochs - done))
-        validation = f"  validation {logs['val_accuracy']:.2%}" if "val_accuracy" in logs else ""
-        say(
-            f"epoch {done:{len(str(epochs))}}/{epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.2%}"
-            f"{validation}  {left // 60} min {left % 60:02} s left"
-        )
-
-    return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
@@ -1144,18 +1149,13 @@ CHANGES = {"theta": (-8, 8), "shear": (-10, 10), "zx": (0.9, 1.1), "zy": (0.9, 1
 SECOND_LOOKS = [UPRIGHT | {name: value} for name, values in CHANGES.items() for value in values]
 
 
-def load_network(path: Path) -> Predict:
-    """Load a network from .onnx (through OpenCV, at once) or .keras (through TensorFlow, in seconds)."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such network; run mnist_digits.py without pictures to train one")
-    try:
-        predict = load_keras(path) if path.suffix == ".keras" else load_onnx(path)
-        shape = predict(np.zeros((2, FIELD, FIELD, 1), np.float32)).shape
-    except (cv2.error, OSError, ValueError, KeyError, TypeError) as err:
-        raise InputError(f"{path}: not a network that can be read; train it again or give another --model") from err
-    if shape != (2, 10):
-        raise InputError(f"{path}: answers {shape} for two digits, not (2, 10); give a network for digits")
-    return predict
+def load_keras(path: Path) -> Predict:
+    """Load a .keras file into Keras, whose safe mode refuses any that carries code."""
+    start_tensorflow()
+    import keras
+
+    model = keras.models.load_model(path, compile=False)
+    return lambda batch: model.predict(batch, batch_size=1000, verbose=0)
 
 
 def load_onnx(path: Path) -> Predict:
@@ -1169,13 +1169,18 @@ def load_onnx(path: Path) -> Predict:
     return predict
 
 
-def load_keras(path: Path) -> Predict:
-    """Load a .keras file into Keras, whose safe mode refuses any that carries code."""
-    start_tensorflow()
-    import keras
-
-    model = keras.models.load_model(path, compile=False)
-    return lambda batch: model.predict(batch, batch_size=1000, verbose=0)
+def load_network(path: Path) -> Predict:
+    """Load a network from .onnx (through OpenCV, at once) or .keras (through TensorFlow, in seconds)."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such network; run mnist_digits.py without pictures to train one")
+    try:
+        predict = load_keras(path) if path.suffix == ".keras" else load_onnx(path)
+        shape = predict(np.zeros((2, FIELD, FIELD, 1), np.float32)).shape
+    except (cv2.error, OSError, ValueError, KeyError, TypeError) as err:
+        raise InputError(f"{path}: not a network that can be read; train it again or give another --model") from err
+    if shape != (2, 10):
+        raise InputError(f"{path}: answers {shape} for two digits, not (2, 10); give a network for digits")
+    return predict
 
 
 def read_digits(digits: np.ndarray, predict: Predict) -> np.ndarray:
@@ -1194,21 +1199,10 @@ def read_digits(digits: np.ndarray, predict: Predict) -> np.ndarray:
     return probs
 
 
-def read_pictures(
-    paths: Iterable[str], predict: Predict, min_confidence: float = MIN_CONFIDENCE, one: bool = False
-) -> Iterator[Reading]:
-    """Read pictures and yield their readings in the same order.
-
-    They are taken 64 at a time: decoded by all cores, for OpenCV lets go of Python's lock, then read in one batch.
-    """
-    paths = iter(paths)
-    with ThreadPoolExecutor() as pool:
-        while pages := list(pool.map(partial(open_page, one=one), islice(paths, 64))):
-            digits = np.concatenate([page.digits for page in pages])
-            probs = read_digits(digits, predict)
-            for page in pages:
-                yield read_page(page, probs[: len(page.digits)], min_confidence)
-                probs = probs[len(page.digits) :]
+def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> str:
+    """Write out probs (N, 10) of the digits in rows of boxes, "?" for one below the wanted confidence."""
+    marks = iter(str(row.argmax()) if row.max() >= min_confidence else "?" for row in probs)
+    return "\n".join("".join(islice(marks, len(row))) for row in rows)
 
 
 def read_page(page: Page, probs: np.ndarray, min_confidence: float) -> Reading:
@@ -1227,10 +1221,21 @@ def read_page(page: Page, probs: np.ndarray, min_confidence: float) -> Reading:
     return Reading(page, rows, page.digits[chosen], probs[chosen], text)
 
 
-def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> str:
-    """Write out probs (N, 10) of the digits in rows of boxes, "?" for one below the wanted confidence."""
-    marks = iter(str(row.argmax()) if row.max() >= min_confidence else "?" for row in probs)
-    return "\n".join("".join(islice(marks, len(row))) for row in rows)
+def read_pictures(
+    paths: Iterable[str], predict: Predict, min_confidence: float = MIN_CONFIDENCE, one: bool = False
+) -> Iterator[Reading]:
+    """Read pictures and yield their readings in the same order.
+
+    They are taken 64 at a time: decoded by all cores, for OpenCV lets go of Python's lock, then read in one batch.
+    """
+    paths = iter(paths)
+    with ThreadPoolExecutor() as pool:
+        while pages := list(pool.map(partial(open_page, one=one), islice(paths, 64))):
+            digits = np.concatenate([page.digits for page in pages])
+            probs = read_digits(digits, predict)
+            for page in pages:
+                yield read_page(page, probs[: len(page.digits)], min_confidence)
+                probs = probs[len(page.digits) :]
 
 
 def percent(confidence: float) -> str:
@@ -1257,6 +1262,7 @@ def to_record(reading: Reading) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------------------------------------
 # Figures: computed here, shown or saved by the commands
 # ----------------------------------------------------------------------------------------------------------------------
+
 
 INK, FAINT, GOOD, BAD = "#1b1b1b", "#8a8a8a", "#1f77b4", "#c8401f"
 PLOT_LIMIT = 60  # pictures in one figure: with more, none is large enough to see
@@ -1325,25 +1331,6 @@ def draw_mistakes(digits: np.ndarray, labels: np.ndarray, probs: np.ndarray) -> 
     return figure
 
 
-def draw_readings(readings: list[Reading]) -> Figure:
-    """Draw each picture with its boxes, what the network saw of it, and what was read; at most PLOT_LIMIT of them."""
-    from matplotlib.figure import Figure
-
-    readings = readings[:PLOT_LIMIT]
-    columns = min(len(readings), max(2, round(math.sqrt(len(readings) * 0.8))))
-    lines = math.ceil(len(readings) / columns)
-    zoom = {1: 2, 2: 1.5}.get(columns, 1)
-    figure = Figure(figsize=(3.4 * columns * zoom, 2.1 * lines * zoom))
-    grid = figure.subplots(lines, 2 * columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.45})
-    figure.subplots_adjust(left=0.02, right=0.98, bottom=0.08 / lines, top=1 - 0.3 / lines / zoom)
-    for axes in grid.flat:
-        axes.axis("off")
-    for (on_paper, seen), reading in zip(grid.reshape(-1, 2), readings, strict=False):
-        draw_page(on_paper, reading)
-        draw_seen(seen, reading)
-    return figure
-
-
 def draw_page(axes: Axes, reading: Reading) -> None:
     """Draw one picture with the boxes of its digits, under its name."""
     from matplotlib.patches import Rectangle
@@ -1385,6 +1372,25 @@ def draw_seen(axes: Axes, reading: Reading) -> None:
     axes.set_title(f"{text}  {percent(reading.confidence)}", fontsize=10, color=color)
 
 
+def draw_readings(readings: list[Reading]) -> Figure:
+    """Draw each picture with its boxes, what the network saw of it, and what was read; at most PLOT_LIMIT of them."""
+    from matplotlib.figure import Figure
+
+    readings = readings[:PLOT_LIMIT]
+    columns = min(len(readings), max(2, round(math.sqrt(len(readings) * 0.8))))
+    lines = math.ceil(len(readings) / columns)
+    zoom = {1: 2, 2: 1.5}.get(columns, 1)
+    figure = Figure(figsize=(3.4 * columns * zoom, 2.1 * lines * zoom))
+    grid = figure.subplots(lines, 2 * columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.45})
+    figure.subplots_adjust(left=0.02, right=0.98, bottom=0.08 / lines, top=1 - 0.3 / lines / zoom)
+    for axes in grid.flat:
+        axes.axis("off")
+    for (on_paper, seen), reading in zip(grid.reshape(-1, 2), readings, strict=False):
+        draw_page(on_paper, reading)
+        draw_seen(seen, reading)
+    return figure
+
+
 def draw_stages(stages: Stages, reading: Reading) -> Figure:
     """Draw why a picture was read so: gray, ink, strokes and boxes, and the first eight digits with their probs."""
     from matplotlib.figure import Figure
@@ -1418,6 +1424,7 @@ def draw_stages(stages: Stages, reading: Reading) -> Figure:
 # Commands
 # ----------------------------------------------------------------------------------------------------------------------
 
+
 TRAINING_DEFAULTS = {
     "data": "mnist",
     "network": "cnn",
@@ -1435,17 +1442,75 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Train if asked to, or if there is nothing to read, then read; return the exit status."""
-    figures: list[Figure] = []
-    model = args.model
-    if args.train or not args.images:
-        model = run_training(args, figures)
-    status = 0
-    if args.images or SAMPLES.is_dir():
-        status = run_reading(args, model or find_network(args.output), figures)
-    show(figures)
-    return status
+def make_folder(folder: Path) -> None:
+    """Make sure that files can be written in a folder before any time is spent on them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_whole(folder / "probe") as probe:
+            probe.touch()
+        (folder / "probe").unlink()
+    except OSError as err:
+        raise InputError(f"{folder}: cannot be written in ({err.strerror}); give another folder with --output") from err
+
+
+def load_data_or_digits(source: str) -> Data:
+    """Load a data set, or, where MNIST cannot be had, the small one that is on every machine."""
+    try:
+        return load_data(source)
+    except InputError as err:
+        if source != "mnist":
+            raise
+        say(f"warning: {err}")
+        say("going on with the 1,797 small digits inside scikit-learn; a network trained on MNIST reads far better")
+        return load_data("digits")
+
+
+def choose_recipe(args: argparse.Namespace, digits: int) -> Recipe:
+    """Return the network's recipe with what the command line changes in it, for a training set of so many digits."""
+    recipe = RECIPES[args.network]
+    return recipe._replace(
+        epochs=args.epochs or max(recipe.epochs, math.ceil(LEAST_SEEN / digits)),
+        batch_size=args.batch_size or recipe.batch_size,
+        learning_rate=args.learning_rate or recipe.learning_rate,
+        augment=recipe.augment and not args.no_augment,
+    )
+
+
+def save_metrics(path: Path, metrics: dict[str, Any]) -> None:
+    """Save what was measured and how it came about."""
+    with written_whole(path) as part:
+        part.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of all that has a hand in the numbers."""
+    import keras
+    import tensorflow as tf
+
+    return {
+        "mnist_digits": __version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+    }
+
+
+def save_history(path: Path, history: dict[str, list[float]]) -> None:
+    """Save what was measured after each epoch, a row each."""
+    with written_whole(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["epoch", *history])
+        writer.writerows([epoch, *row] for epoch, row in enumerate(zip(*history.values(), strict=True), 1))
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Save a figure and say where."""
+    make_folder(path.parent)
+    with written_whole(path) as part:
+        figure.savefig(part, dpi=110)
+    say(f"saved {path}")
 
 
 def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
@@ -1481,98 +1546,16 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     return args.output / f"{data.name}.onnx"
 
 
-def load_data_or_digits(source: str) -> Data:
-    """Load a data set, or, where MNIST cannot be had, the small one that is on every machine."""
-    try:
-        return load_data(source)
-    except InputError as err:
-        if source != "mnist":
-            raise
-        say(f"warning: {err}")
-        say("going on with the 1,797 small digits inside scikit-learn; a network trained on MNIST reads far better")
-        return load_data("digits")
-
-
-def choose_recipe(args: argparse.Namespace, digits: int) -> Recipe:
-    """Return the network's recipe with what the command line changes in it, for a training set of so many digits."""
-    recipe = RECIPES[args.network]
-    return recipe._replace(
-        epochs=args.epochs or max(recipe.epochs, math.ceil(LEAST_SEEN / digits)),
-        batch_size=args.batch_size or recipe.batch_size,
-        learning_rate=args.learning_rate or recipe.learning_rate,
-        augment=recipe.augment and not args.no_augment,
-    )
-
-
-def make_folder(folder: Path) -> None:
-    """Make sure that files can be written in a folder before any time is spent on them."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(folder / "probe") as probe:
-            probe.touch()
-        (folder / "probe").unlink()
-    except OSError as err:
-        raise InputError(f"{folder}: cannot be written in ({err.strerror}); give another folder with --output") from err
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of all that has a hand in the numbers."""
-    import keras
-    import tensorflow as tf
-
-    return {
-        "mnist_digits": __version__,
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-    }
-
-
-def save_metrics(path: Path, metrics: dict[str, Any]) -> None:
-    """Save what was measured and how it came about."""
-    with written_whole(path) as part:
-        part.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-
-
-def save_history(path: Path, history: dict[str, list[float]]) -> None:
-    """Save what was measured after each epoch, a row each."""
-    with written_whole(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["epoch", *history])
-        writer.writerows([epoch, *row] for epoch, row in enumerate(zip(*history.values(), strict=True), 1))
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Save a figure and say where."""
-    make_folder(path.parent)
-    with written_whole(path) as part:
-        figure.savefig(part, dpi=110)
-    say(f"saved {path}")
-
-
-def show(figures: list[Figure]) -> None:
-    """Open a window for each figure and wait until they are closed; do nothing where there is no screen for them."""
-    if not figures or (sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()):
-        return
-    import matplotlib.pyplot as plt
-    from matplotlib.backends import BackendFilter, backend_registry
-
-    if plt.get_backend().lower() not in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
-        return
-    for figure in figures:
-        plt.figure(figure)
-    say("close the windows to end")
-    plt.show()
-
-
-def find_network(output: Path) -> Path:
-    """Return the network to read with: that trained on MNIST, else, with a warning, that trained on `digits`."""
-    if (output / "mnist.onnx").is_file() or not (output / "digits.onnx").is_file():
-        return output / "mnist.onnx"
-    say(f"warning: reading with {output / 'digits.onnx'}, trained on 1,437 small digits; MNIST makes a far better one")
-    return output / "digits.onnx"
+def print_reading(reading: Reading, form: str | None) -> None:
+    """Print a reading as a line: JSON, CSV, or path, text and confidence parted by tabs if it has any."""
+    path, error = reading.page.path, reading.page.error
+    if form == "json":
+        print(json.dumps(to_record(reading)), flush=True)
+    elif form == "csv":
+        row = [path, reading.text, "" if error else f"{reading.confidence:.4f}", error]
+        csv.writer(sys.stdout, lineterminator="\n").writerow(row)
+    elif not error:
+        print(path, reading.text.replace("\n", " "), percent(reading.confidence), sep="\t", flush=True)
 
 
 def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) -> int:
@@ -1601,16 +1584,40 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
     return status
 
 
-def print_reading(reading: Reading, form: str | None) -> None:
-    """Print a reading as a line: JSON, CSV, or path, text and confidence parted by tabs if it has any."""
-    path, error = reading.page.path, reading.page.error
-    if form == "json":
-        print(json.dumps(to_record(reading)), flush=True)
-    elif form == "csv":
-        row = [path, reading.text, "" if error else f"{reading.confidence:.4f}", error]
-        csv.writer(sys.stdout, lineterminator="\n").writerow(row)
-    elif not error:
-        print(path, reading.text.replace("\n", " "), percent(reading.confidence), sep="\t", flush=True)
+def find_network(output: Path) -> Path:
+    """Return the network to read with: that trained on MNIST, else, with a warning, that trained on `digits`."""
+    if (output / "mnist.onnx").is_file() or not (output / "digits.onnx").is_file():
+        return output / "mnist.onnx"
+    say(f"warning: reading with {output / 'digits.onnx'}, trained on 1,437 small digits; MNIST makes a far better one")
+    return output / "digits.onnx"
+
+
+def show(figures: list[Figure]) -> None:
+    """Open a window for each figure and wait until they are closed; do nothing where there is no screen for them."""
+    if not figures or (sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys()):
+        return
+    import matplotlib.pyplot as plt
+    from matplotlib.backends import BackendFilter, backend_registry
+
+    if plt.get_backend().lower() not in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
+        return
+    for figure in figures:
+        plt.figure(figure)
+    say("close the windows to end")
+    plt.show()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train if asked to, or if there is nothing to read, then read; return the exit status."""
+    figures: list[Figure] = []
+    model = args.model
+    if args.train or not args.images:
+        model = run_training(args, figures)
+    status = 0
+    if args.images or SAMPLES.is_dir():
+        status = run_reading(args, model or find_network(args.output), figures)
+    show(figures)
+    return status
 
 
 def number(convert: Callable[[str], float], least: float, most: float, what: str) -> Callable[[str], float]:
@@ -1633,23 +1640,6 @@ def plot_path(text: str) -> Path:
     if Path(text).suffix.lower() not in {".png", ".jpg", ".pdf", ".svg"}:
         raise argparse.ArgumentTypeError(f"{text!r} must end in .png, .jpg, .pdf or .svg")
     return Path(text)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    parser = argparse.ArgumentParser(
-        prog="mnist_digits.py",
-        usage="%(prog)s [options] [IMAGE|FOLDER ...]",
-        description="Read handwritten digits from pictures. Without any picture: train on MNIST and read samples/.",
-    )
-    add = parser.add_argument
-    add("images", nargs="*", metavar="IMAGE|FOLDER", help="pictures to read, or folders of them")
-    add("--train", action="store_true", help="train first, then read")
-    add("--output", type=Path, default=Path("output"), metavar="DIR", help="networks and figures go here (output/)")
-    add("--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit")
-    add_reading_flags(parser.add_argument_group("reading"))
-    add_training_flags(parser.add_argument_group("training"))
-    return parser
 
 
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
@@ -1688,6 +1678,23 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     add(
         "--seed", type=number(int, 0, 2**32 - 1, "a whole number from 0"), metavar="N", help="of all that is random (0)"
     )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    parser = argparse.ArgumentParser(
+        prog="mnist_digits.py",
+        usage="%(prog)s [options] [IMAGE|FOLDER ...]",
+        description="Read handwritten digits from pictures. Without any picture: train on MNIST and read samples/.",
+    )
+    add = parser.add_argument
+    add("images", nargs="*", metavar="IMAGE|FOLDER", help="pictures to read, or folders of them")
+    add("--train", action="store_true", help="train first, then read")
+    add("--output", type=Path, default=Path("output"), metavar="DIR", help="networks and figures go here (output/)")
+    add("--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit")
+    add_reading_flags(parser.add_argument_group("reading"))
+    add_training_flags(parser.add_argument_group("training"))
+    return parser
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -184,3 +184,21 @@ def test_accuracy_in_training_counts_digits_only():
     targets = np.vstack([np.eye(10)[[3, 4]], np.full((2, 10), 0.1)]).astype(np.float32)
     probs = np.eye(10)[[3, 5, 0, 0]].astype(np.float32)
     assert float(md.digit_accuracy(targets, probs)) == 0.5
+
+
+def test_a_digit_drawn_anew_stays_in_mnists_frame_and_keeps_its_shape():
+    rng = np.random.default_rng(4)
+    for image in load_digits().images[:60]:
+        digit = md.enlarge_digit(image)
+        anew = md.redraw(digit, rng)
+        assert (anew.shape, anew.dtype, anew.max()) == ((28, 28), np.uint8, 255)
+        assert np.corrcoef(cv2.GaussianBlur(anew, (0, 0), 2).flat, cv2.GaussianBlur(digit, (0, 0), 2).flat)[0, 1] > 0.7
+
+
+def test_the_rarest_of_each_label_are_found():
+    digits = np.zeros((40, 28, 28), np.uint8)
+    digits[:, 4:24, 12:16] = 255
+    digits[[3, 25]] = 0
+    digits[[3, 25], 12:16, 4:24] = 255
+    labels = np.repeat([0, 1], 20)
+    assert md.find_rare(digits, labels, 1 / 20).tolist() == [3, 25]
