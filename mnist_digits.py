@@ -267,7 +267,7 @@ def stroke_width(core: np.ndarray) -> float:
     The mean distance to the nearest edge is a quarter of the width of a band, and half a pixel more on a grid.
     """
     distance = cv2.distanceTransform(np.pad(core, 1), cv2.DIST_L2, 5)
-    return max(4 * float(distance[distance > 0].mean()) - 1, 1.0)
+    return max(4 * float(distance.sum()) / max(np.count_nonzero(distance), 1) - 1, 1.0)
 
 
 def keep_strokes(ink: np.ndarray) -> np.ndarray:
@@ -394,20 +394,17 @@ def join(a: Mark, b: Mark) -> Mark:
 def join_pieces(marks: list[Mark]) -> list[Mark]:
     """Join the pieces of broken digits: the bar over a 5, the halves of an 8, splinters beside a stroke."""
     tallest = max(mark.box.h for mark in marks)
-    marks = sorted(marks, key=lambda mark: max(mark.box.w, mark.box.h))
-    index = 0
-    while index < len(marks):
-        piece = marks[index]
-        bodies = [mark for mark in marks[index + 1 :] if belongs(piece.box, mark.box, tallest)]
-        if not bodies:
-            index += 1
-            continue
-        body = min(bodies, key=lambda mark: sum(gaps(piece.box, mark.box)))
-        marks = [mark for mark in marks if mark is not piece and mark is not body]
-        marks.append(join(piece, body))
-        marks.sort(key=lambda mark: max(mark.box.w, mark.box.h))
-        index = 0
-    return [mark for mark in marks if mark.box.h > 0.3 * tallest or mark.box.w > 0.5 * tallest]
+    waiting = sorted(marks, key=lambda mark: max(mark.box.w, mark.box.h))
+    whole = []
+    while waiting:
+        piece = waiting.pop(0)
+        bodies = [index for index, mark in enumerate(waiting) if belongs(piece.box, mark.box, tallest)]
+        if bodies:
+            nearest = min(bodies, key=lambda index: sum(gaps(piece.box, waiting[index].box)))
+            waiting[nearest] = join(piece, waiting[nearest])
+        elif piece.box.h > 0.3 * tallest or piece.box.w > 0.5 * tallest:  # a full stop, a dash or dirt is neither
+            whole.append(piece)
+    return whole
 
 
 def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
@@ -699,8 +696,9 @@ def draw_sign(signs: list[list[np.ndarray]], rng: np.random.Generator) -> np.nda
 def spoil_digit(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Make something that is no digit from one or two: turned, mirrored, written over, run together."""
 
-    def pick(labels: tuple[int, ...]) -> np.ndarray:
-        return x[rng.choice(np.flatnonzero(y == rng.choice(labels)))]
+    def pick(labels: Iterable[int]) -> np.ndarray:
+        fitting = np.flatnonzero(np.isin(y, list(labels)))
+        return x[rng.choice(fitting if len(fitting) else len(x))]
 
     kind = rng.integers(4)
     if kind == 0:
@@ -726,8 +724,8 @@ def draw_blot(rng: np.random.Generator) -> np.ndarray:
     return fit_digit(blot) if blot.any() else blot
 
 
-def make_nondigits(x: np.ndarray, y: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Make pictures that are no digits, (count, 28, 28) uint8, from fonts, noise and digits x with labels y.
+def make_nondigits(x: np.ndarray, y: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Make pictures that are no digits, (28, 28) uint8 each, from fonts, noise and digits x with labels y.
 
     A network that is shown them with the answer "any of the ten, equally" learns to doubt what it never met
     (Hendrycks et al., 2019, Deep Anomaly Detection with Outlier Exposure).
@@ -735,8 +733,7 @@ def make_nondigits(x: np.ndarray, y: np.ndarray, count: int, rng: np.random.Gene
     signs = load_signs()
     made = [draw_sign(signs, rng) for _ in range(count * 3 // 5)]
     made += [spoil_digit(x, y, rng) for _ in range(count * 3 // 10)]
-    made += [draw_blot(rng) for _ in range(count - len(made))]
-    return np.stack(made)
+    return made + [draw_blot(rng) for _ in range(count - len(made))]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -945,21 +942,21 @@ def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
     """Return the indices of the digits least like the mean of their label, the same share of each label."""
     rare = []
     for label in range(10):
-        own = np.flatnonzero(labels == label)
+        own = np.flatnonzero((labels == label) & x.any(axis=(1, 2)))
         ink = x[own].reshape(len(own), -1).astype(np.float32)
         likeness = ink @ ink.mean(axis=0) / np.linalg.norm(ink, axis=1)
-        rare.append(own[np.argsort(likeness)[: round(share * len(own))]])
-    return np.concatenate(rare)
+        rare.extend(own[np.argsort(likeness)[: round(share * len(own))]])
+    return np.array(rare, dtype=int)
 
 
 def widen(x: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Add to training digits and one-hot labels what MNIST hardly holds: an eighth drawn anew, an eighth no digits."""
     labels = targets.argmax(axis=1)
     rare = find_rare(x, labels, 1 / 8)
-    redrawn = np.stack([redraw(digit, rng) for digit in x[rare]])
+    redrawn = [redraw(digit, rng) for digit in x[rare]]
     nondigits = make_nondigits(x, labels, len(x) // 8, rng)
     doubt = np.full((len(nondigits), 10), 0.1)
-    return np.concatenate([x, redrawn, nondigits]), np.concatenate([targets, targets[rare], doubt])
+    return np.stack([*x, *redrawn, *nondigits]), np.concatenate([targets, targets[rare], doubt])
 
 
 def warp(x: np.ndarray, pose: dict[str, float]) -> np.ndarray:

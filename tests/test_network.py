@@ -150,11 +150,17 @@ def test_a_seed_makes_one_and_the_same_batch():
 
 def test_nondigits_are_of_every_kind_and_repeat_with_the_seed():
     data = md.load_data("digits")
-    made = [md.make_nondigits(data.x_train, data.y_train, 60, np.random.default_rng(3)) for _ in range(2)]
-    assert made[0].shape == (60, 28, 28)
-    assert made[0].dtype == np.uint8
+    made = [np.stack(md.make_nondigits(data.x_train, data.y_train, 60, np.random.default_rng(3))) for _ in range(2)]
+    assert (made[0].shape, made[0].dtype) == ((60, 28, 28), np.uint8)
     assert np.array_equal(*made)
     assert len(np.unique(made[0], axis=0)) == 60
+
+
+def test_a_small_set_with_blanks_and_missing_labels_can_be_widened():
+    digits = np.stack([np.zeros((28, 28), np.uint8)] + [md.enlarge_digit(image) for image in load_digits().images[:40]])
+    wide, targets = md.widen(digits, np.eye(10)[np.ones(41, int)], np.random.default_rng(0))
+    assert wide.shape == (len(targets), 28, 28)
+    assert (targets.max(axis=1) < 0.5).sum() == 5
 
 
 def test_calibration_makes_confidence_mean_what_it_says():
