@@ -943,7 +943,7 @@ def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
     rare = []
     for label in range(10):
         own = np.flatnonzero((labels == label) & x.any(axis=(1, 2)))
-        ink = x[own].reshape(len(own), -1).astype(np.float32)
+        ink = x[own].reshape(len(own), FIELD * FIELD).astype(np.float32)
         likeness = ink @ ink.mean(axis=0) / np.linalg.norm(ink, axis=1)
         rare.extend(own[np.argsort(likeness)[: round(share * len(own))]])
     return np.array(rare, dtype=int)
@@ -961,13 +961,13 @@ def widen(x: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple
 
 def warp(x: np.ndarray, pose: dict[str, float]) -> np.ndarray:
     """Turn, move, shear and zoom a digit (28, 28, 1) about its middle, as Keras's apply_affine_transform does."""
-    theta, shear = math.radians(pose["theta"]), math.radians(pose["shear"])
-    turn = np.array([[math.cos(theta), -math.sin(theta)], [math.sin(theta), math.cos(theta)]])
-    lean = np.array([[1, -math.sin(shear)], [0, math.cos(shear)]])
-    linear = turn @ lean @ np.diag([pose["zx"], pose["zy"]])
-    middle = np.array([FIELD - 1, FIELD - 1]) / 2
-    offset = turn @ [pose["tx"], pose["ty"]] + middle - linear @ middle
-    matrix = np.column_stack([linear, offset])
+    turn, lean = math.radians(pose["theta"]), math.radians(pose["theta"] + pose["shear"])
+    xx, xy = math.cos(turn) * pose["zx"], -math.sin(lean) * pose["zy"]
+    yx, yy = math.sin(turn) * pose["zx"], math.cos(lean) * pose["zy"]
+    middle = (FIELD - 1) / 2
+    x0 = math.cos(turn) * pose["tx"] - math.sin(turn) * pose["ty"] + middle * (1 - xx - xy)
+    y0 = math.sin(turn) * pose["tx"] + math.cos(turn) * pose["ty"] + middle * (1 - yx - yy)
+    matrix = np.array([[xx, xy, x0], [yx, yy, y0]])
     return cv2.warpAffine(x, matrix, (FIELD, FIELD), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)[..., np.newaxis]
 
 
