@@ -877,7 +877,7 @@ class Recipe(NamedTuple):
 
 
 RECIPES = {
-    "cnn": Recipe(cnn, 11, 256, 4e-3, one_cycle=True, augment=True, one_hot=True, worldly=True),
+    "cnn": Recipe(cnn, 10, 256, 4e-3, one_cycle=True, augment=True, one_hot=True, worldly=True),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True, worldly=False),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False, worldly=False),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False, worldly=False),
