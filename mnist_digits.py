@@ -223,7 +223,7 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     The skewness of the deviations from a wide mean has its sign, under any light. Where ink fills nearly half of the
     picture and the skewness says little, ink is what leaves less room for a disc: strokes are narrower than paper.
     """
-    small = shrink(gray, 256)  # no detail is asked for, and a wide blur is slow
+    small = shrink(gray, 128)  # no detail is asked for, and a wide blur is slow
     deviation = small - cv2.GaussianBlur(small.astype(np.float32), (0, 0), max(small.shape) / 4)
     deviation -= deviation.mean()
     skewness = float(np.mean(deviation**3)) / max(float(np.mean(deviation**2)) ** 1.5, 1e-6)
@@ -1063,6 +1063,7 @@ def train(
             to_batch(x_validation), batch_size=len(x_validation), shuffle=False, seed=seed
         )
         calibrate(model, seen[0], y_validation)
+    model.compile(model.optimizer, model.loss, metrics=["accuracy"])  # so that Keras loads it without our metric
     return model, history.history
 
 

@@ -89,6 +89,14 @@ def test_training_leaves_everything_that_is_promised(trained):
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} < rows[0].keys()
 
 
+def test_keras_alone_loads_what_was_saved(trained):
+    import keras
+
+    x = md.load_small_digits()[2][:50]
+    slow = keras.models.load_model(trained / "digits.keras").predict(md.to_batch(x), verbose=0)
+    assert np.allclose(slow, md.load_network(trained / "digits.onnx")(md.to_batch(x)), atol=1e-4)
+
+
 def test_a_picture_is_read_as_the_digit_it_was_made_from(trained, tmp_path):
     predict = md.load_network(trained / "digits.onnx")
     digits = np.stack([md.enlarge_digit(image) for image in load_digits().images[:300]])
