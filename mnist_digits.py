@@ -26,9 +26,12 @@ import os
 import platform
 import re
 import socket
+import stat
 import sys
+import tempfile
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
@@ -107,7 +110,7 @@ class Page(NamedTuple):
     """
 
     path: str
-    thumbnail: np.ndarray  # (H, W) uint8, small enough to keep
+    thumbnail: np.ndarray | None  # (H, W) uint8, small enough to keep; None where the file is no picture
     size: tuple[int, int]  # (width, height) of the picture itself, in pixels
     rows: list[list[list[Box]]]  # for each row, in reading order, for each mark, one box or three
     digits: np.ndarray  # (N, 28, 28) uint8, in the same order
@@ -151,47 +154,66 @@ def picture_paths(arguments: Iterable[str]) -> Iterator[str]:
         return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", str(path))]
 
     for argument in arguments:
-        if not Path(argument).is_dir():
+        if not os.path.isdir(argument):  # unlike Path's, takes any string, an empty and an overlong one
             yield argument
             continue
-        inside = [path for path in Path(argument).rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES]
+        inside = [
+            path for path in Path(argument).rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
+        ]
         yield from map(str, sorted((path for path in inside if path.name[0] != "."), key=natural) or [argument])
 
 
 def read_bytes(path: str) -> np.ndarray:
     """Return a file's content, (N,) uint8; raise InputError where there is none."""
-    if Path(path).is_dir():
-        raise InputError("no pictures in this folder; it takes " + ", ".join(sorted(PICTURE_SUFFIXES)))
     try:
+        kind = os.stat(path).st_mode
+        if stat.S_ISDIR(kind):
+            raise InputError("no pictures in this folder; it takes " + ", ".join(sorted(PICTURE_SUFFIXES)))
+        if not stat.S_ISREG(kind):
+            raise InputError("a pipe or device; save what comes from it in a file first")
         content = np.fromfile(path, np.uint8)  # unlike cv2.imread, opens any name on any system, and says why not
     except FileNotFoundError as err:
         raise InputError("no such file; check the path") from err
     except OSError as err:
-        raise InputError(f"cannot be opened ({err.strerror}); check the file and its permissions") from err
+        raise InputError(f"cannot be opened ({err.strerror}); check the path and its permissions") from err
     if not content.size:
         raise InputError("the file is empty; copy or save it again")
     return content
 
 
+def to_uint8(picture: np.ndarray) -> np.ndarray:
+    """Scale a picture of deeper integers, or of floats of which the largest is white, to 0 .. 255."""
+    if np.issubdtype(picture.dtype, np.integer):
+        return cv2.convertScaleAbs(picture, alpha=255 / np.iinfo(picture.dtype).max)
+    picture = np.nan_to_num(picture, posinf=0, neginf=0)
+    return cv2.convertScaleAbs(picture, alpha=255 / max(float(picture.max()), 1e-6))
+
+
 def decode_picture(content: np.ndarray) -> np.ndarray:
-    """Decode a picture file to uint8: (H, W) gray, or (H, W, 3 or 4) BGR and alpha, turned as EXIF says."""
+    """Decode a picture file to uint8: (H, W) gray, or (H, W, 3 or 4) BGR and alpha, without alpha turned by EXIF."""
     try:
-        if content[:2].tobytes() == b"\xff\xd8":  # a JPEG, which has no alpha and is read sooner without its colours
-            picture = cv2.imdecode(content, cv2.IMREAD_GRAYSCALE)
-        else:
-            picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)  # keeps alpha, but is blind to EXIF
-            if picture is not None and (picture.ndim == 2 or picture.shape[2] == 3):
-                turned = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-                picture = picture if turned is None else turned  # None for a few kinds, as TIFF of floats
+        jpeg = content[:2].tobytes() == b"\xff\xd8"  # has no alpha, so one look at it is enough
+        picture = None if jpeg else cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        if jpeg or (picture is not None and (picture.ndim == 2 or picture.shape[2] == 3)):
+            turned = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+            picture = picture if turned is None else turned  # None for a few kinds, as TIFF of floats
     except cv2.error as err:
-        raise InputError(f"cannot be decoded ({err.err}); save it as PNG or JPEG") from err
+        raise InputError(f"cannot be decoded ({err.err}); save it smaller, as PNG or JPEG") from err
     if picture is None:
         raise InputError("not a whole picture; save it again as PNG or JPEG")
-    if picture.dtype != np.uint8:
-        whole = np.issubdtype(picture.dtype, np.integer)
-        full = np.iinfo(picture.dtype).max if whole else max(float(np.nanmax(picture)), 1e-6)
-        picture = cv2.convertScaleAbs(np.nan_to_num(picture), alpha=255 / full)
-    return picture
+    return picture if picture.dtype == np.uint8 else to_uint8(picture)
+
+
+def brightness(picture: np.ndarray) -> np.ndarray:
+    """Return what of a BGR picture, (H, W, 3) uint8, shows the ink: its luminance, (H, W) uint8, or a single channel.
+
+    Yellow on white and red on green differ little in luminance and much in one of the channels.
+    """
+    gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    spread = cv2.meanStdDev(picture)[1].ravel()
+    if spread.max() > 1.6 * cv2.meanStdDev(gray)[1].item():
+        return np.ascontiguousarray(picture[:, :, spread.argmax()])
+    return gray
 
 
 def to_gray(picture: np.ndarray) -> np.ndarray:
@@ -202,19 +224,21 @@ def to_gray(picture: np.ndarray) -> np.ndarray:
     if picture.ndim == 2:
         return picture
     if picture.shape[2] == 3:
-        return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+        return brightness(picture)
     alpha = picture[:, :, 3]
     if np.mean(alpha > 127) < 0.5:
         return 255 - alpha
-    gray = cv2.cvtColor(picture, cv2.COLOR_BGRA2GRAY)
+    gray = brightness(picture[:, :, :3])
     paper = np.median(gray[alpha > 127])
     return (paper + (gray - paper) * (alpha / 255)).astype(np.uint8)
 
 
 def shrink(gray: np.ndarray, side: int) -> np.ndarray:
     """Return a picture at most `side` pixels wide and high, by averaging areas; a small one as it is."""
-    scale = side / max(gray.shape)
-    return cv2.resize(gray, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else gray
+    height, width = gray.shape
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(gray, size, interpolation=cv2.INTER_AREA) if scale < 1 else gray
 
 
 def is_light_on_dark(gray: np.ndarray) -> bool:
@@ -243,8 +267,8 @@ def to_ink(gray: np.ndarray) -> np.ndarray:
     if is_light_on_dark(gray):
         gray = 255 - gray
     side = max(gray.shape)
-    if side < 100:  # a digit alone may fill so small a picture and run along its edges
-        paper = cv2.morphologyEx(gray, cv2.MORPH_CLOSE, np.ones((side // 2 | 1, side // 2 | 1), np.uint8))
+    if side < 100:  # a digit alone may fill so small a picture and run along its edges; there is no room for shades
+        paper = np.full_like(gray, gray.max())
     else:
         gray = cv2.GaussianBlur(gray, (0, 0), side / WORKING_SIDE)  # a camera's grain would lift the paper
         (height, width), edge, reach = gray.shape, min(side // 100, min(gray.shape) // 4), side // 6
@@ -278,6 +302,8 @@ def keep_strokes(ink: np.ndarray) -> np.ndarray:
     """
     middle = np.median(ink)
     grain = 1.48 * np.median(cv2.absdiff(ink, np.full_like(ink, middle)))  # 1.48 deviations from the median: sigma
+    if middle > 64:  # a bold digit fills more than half of the picture: the median is no paper
+        middle, grain = 0.0, 0.0
     floor = middle + 6 * grain + 4  # 4: a JPEG's faintest blocks
     raised = ink[ink > floor]
     if raised.size < 4:
@@ -402,9 +428,25 @@ def join_pieces(marks: list[Mark]) -> list[Mark]:
         if bodies:
             nearest = min(bodies, key=lambda index: sum(gaps(piece.box, waiting[index].box)))
             waiting[nearest] = join(piece, waiting[nearest])
-        elif piece.box.h > 0.3 * tallest or piece.box.w > 0.5 * tallest:  # a full stop, a dash or dirt is neither
+        elif piece.box.h > (0.15 if piece.box.w > 0.5 * tallest else 0.3) * tallest:  # no full stop, dash, underline
             whole.append(piece)
     return whole
+
+
+def find_slope(marks: list[Mark]) -> float:
+    """Return by how much the lines of writing fall from left to right, as dy / dx; 0 where there are too few marks.
+
+    It is the median over the marks of the way to the nearest one on the right.
+    """
+    middles = np.array([[mark.box.x + mark.box.w / 2, mark.box.y + mark.box.h / 2] for mark in marks])
+    slopes = []
+    for middle in middles:
+        dx, dy = (middles - middle).T
+        right = np.flatnonzero(dx > np.abs(dy))
+        if len(right):
+            nearest = right[np.hypot(dx, dy)[right].argmin()]
+            slopes.append(dy[nearest] / dx[nearest])
+    return float(np.median(slopes)) if len(slopes) > 3 else 0.0
 
 
 def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
@@ -412,15 +454,18 @@ def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
 
     A mark stands in the row of the first, from the tallest down, that its middle is level with.
     """
+    slope = find_slope(marks)
     rows: list[list[Mark]] = []
     for mark in sorted(marks, key=lambda mark: mark.box.h, reverse=True):
-        middle = mark.box.y + mark.box.h / 2
-        row = next((row for row in rows if row[0].box.y < middle < row[0].box.y + row[0].box.h), None)
-        if row is None:
-            rows.append([mark])
+        middle = mark.box.y + mark.box.h / 2 - slope * mark.box.x
+        for row in rows:
+            top = row[0].box.y - slope * row[0].box.x
+            if top < middle < top + row[0].box.h:
+                row.append(mark)
+                break
         else:
-            row.append(mark)
-    rows.sort(key=lambda row: row[0].box.y)
+            rows.append([mark])
+    rows.sort(key=lambda row: row[0].box.y - slope * row[0].box.x)
     return [sorted(row, key=lambda mark: mark.box.x) for row in rows]
 
 
@@ -458,7 +503,7 @@ def fit_digit(ink: np.ndarray) -> np.ndarray:
     return digit
 
 
-def cut(mark: Mark) -> list[Mark]:
+def halve(mark: Mark) -> list[Mark]:
     """Cut a mark that may be two digits that touch where they do: [left, right], or [] where no cut is clear.
 
     The cut is upright, where there is least ink, and clear if it crosses one stroke and leaves two tall parts.
@@ -492,9 +537,13 @@ def find_digits(gray: np.ndarray, one: bool = False) -> Stages:
     return Stages(gray, ink, strokes, rows, error)
 
 
-def scale_box(box: Box, scale: float) -> Box:
+def scale_box(box: Box, across: float, down: float) -> Box:
     """Return a box found on a shrunk picture as it stands on the picture itself."""
-    return Box(*(round(length * scale) for length in box))
+    left, top, right, bottom = (
+        round(edge * scale)
+        for edge, scale in zip((box.x, box.y, box.x + box.w, box.y + box.h), (across, down) * 2, strict=True)
+    )
+    return Box(left, top, right - left, bottom - top)
 
 
 def open_page(path: str, one: bool = False) -> Page:
@@ -502,11 +551,11 @@ def open_page(path: str, one: bool = False) -> Page:
     try:
         gray = open_gray(path)
     except InputError as err:
-        return Page(path, np.full((1, 1), 255, np.uint8), (1, 1), [], NO_DIGITS, str(err))
+        return Page(path, None, (1, 1), [], NO_DIGITS, str(err))
     stages = find_digits(gray, one)
-    scale = max(gray.shape) / max(stages.gray.shape)
-    marks = [[[mark] if one else [mark, *cut(mark)] for mark in row] for row in stages.rows]
-    rows = [[[scale_box(part.box, scale) for part in parts] for parts in row] for row in marks]
+    down, across = np.divide(gray.shape, stages.gray.shape).tolist()
+    marks = [[[mark] if one else [mark, *halve(mark)] for mark in row] for row in stages.rows]
+    rows = [[[scale_box(part.box, across, down) for part in parts] for parts in row] for row in marks]
     digits = [fit_digit(thicken(part.ink)) for row in marks for parts in row for part in parts]
     thumbnail = shrink(gray, 480)  # in a figure, more would not show
     return Page(path, thumbnail, gray.shape[::-1], rows, np.stack(digits) if digits else NO_DIGITS, stages.error)
@@ -564,7 +613,7 @@ def read_idx(path: Path) -> np.ndarray:
     """Read an IDX file of uint8 or int32, gzipped or not (format: yann.lecun.com/exdb/mnist)."""
     try:
         content = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()
-    except (OSError, EOFError) as err:
+    except (OSError, EOFError, zlib.error) as err:
         raise InputError(f"{path}: cannot be read ({err}); download it again") from err
     dtypes = {8: np.dtype(np.uint8), 12: np.dtype(">i4")}
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in dtypes or len(content) < 4 + 4 * content[3]:
@@ -587,7 +636,7 @@ def load_idx_folder(folder: Path) -> tuple[np.ndarray, ...]:
                 listing = ", ".join(path.name for path in found) or "none"
                 raise InputError(f"{folder}: expected one IDX file of {alias} {kind}, found {listing}")
             array = read_idx(found[0])
-            if kind == "labels" and array.ndim == 2:
+            if kind == "labels" and array.ndim == 2 and array.shape[1]:
                 array = array[:, 0]  # QMNIST's labels carry the writer and more beside the digit
             if kind == "images" and found[0].name.startswith("emnist") and array.ndim == 3:
                 array = array.transpose(0, 2, 1)  # EMNIST stores its pictures by columns
@@ -1122,19 +1171,20 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
+    except OSError as err:
+        raise InputError(f"{path}: cannot be written ({err.strerror}); make room or choose another place") from err
     finally:
         part.unlink(missing_ok=True)
 
 
-def save_network(model: keras.Model, stem: Path) -> None:
-    """Save a network as STEM.keras, to go on with in Keras, and STEM.onnx, to read with through OpenCV."""
-    with written_whole(stem.with_suffix(".keras")) as part:
+def save_network(model: keras.Model, folder: Path, name: str) -> Path:
+    """Save a network as NAME.keras, to go on with in Keras, and NAME.onnx, to read with; return the latter's path."""
+    with written_whole(folder / f"{name}.keras") as part:
         model.save(part)
-    with (
-        written_whole(stem.with_suffix(".onnx")) as part,
-        warnings.catch_warnings(action="ignore", category=FutureWarning),
-    ):
+    path = folder / f"{name}.onnx"
+    with written_whole(path) as part, warnings.catch_warnings(action="ignore", category=FutureWarning):
         model.export(part, format="onnx", verbose=False)  # warns of NumPy names in tf2onnx
+    return path
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1335,8 +1385,9 @@ def draw_page(axes: Axes, reading: Reading) -> None:
 
     page = reading.page
     width, height = page.size
-    axes.imshow(page.thumbnail, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
-    name = Path(page.path).name
+    if page.thumbnail is not None:
+        axes.imshow(page.thumbnail, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+    name = Path(page.path).name.encode("utf-8", "replace").decode()
     axes.axis("on")  # for a frame around white paper
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color("#cccccc")
@@ -1441,14 +1492,12 @@ def say(message: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make sure that files can be written in a folder before any time is spent on them."""
+    """Make a folder, if it is not there, and make sure that files can be written in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(folder / "probe") as probe:
-            probe.touch()
-        (folder / "probe").unlink()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as err:
-        raise InputError(f"{folder}: cannot be written in ({err.strerror}); give another folder with --output") from err
+        raise InputError(f"{folder}: cannot be written in ({err.strerror}); choose another folder") from err
 
 
 def load_data_or_digits(source: str) -> Data:
@@ -1471,6 +1520,7 @@ def choose_recipe(args: argparse.Namespace, digits: int) -> Recipe:
         batch_size=args.batch_size or recipe.batch_size,
         learning_rate=args.learning_rate or recipe.learning_rate,
         augment=recipe.augment and not args.no_augment,
+        worldly=recipe.worldly and not args.no_augment,
     )
 
 
@@ -1506,8 +1556,8 @@ def save_history(path: Path, history: dict[str, list[float]]) -> None:
 def save_figure(figure: Figure, path: Path) -> None:
     """Save a figure and say where."""
     make_folder(path.parent)
-    with written_whole(path) as part:
-        figure.savefig(part, dpi=110)
+    with written_whole(path) as part, warnings.catch_warnings(action="ignore", category=UserWarning):
+        figure.savefig(part, dpi=110)  # warns of letters in file names that its font lacks
     say(f"saved {path}")
 
 
@@ -1528,7 +1578,7 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     measured = measure(probs, data.y_test)
     print(report(measured, len(probs)), file=sys.stderr if args.form else sys.stdout, flush=True)
 
-    save_network(model, args.output / data.name)
+    path = save_network(model, args.output, data.name)
     facts = {"parameters": model.count_params(), "train_seconds": round(seconds, 1), "data": data.name}
     settings = {name: getattr(args, name) for name in ("network", "seed", "validation_split")}
     settings |= {name: value for name, value in recipe._asdict().items() if name != "layers"}
@@ -1541,7 +1591,7 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
         figures += [draw_mistakes(data.x_test, data.y_test, probs)]
         for figure, name in zip(figures, ("history.png", "confusion.png", "mistakes.png"), strict=True):
             save_figure(figure, args.output / name)
-    return args.output / f"{data.name}.onnx"
+    return path
 
 
 def print_reading(reading: Reading, form: str | None) -> None:
@@ -1550,7 +1600,7 @@ def print_reading(reading: Reading, form: str | None) -> None:
     if form == "json":
         print(json.dumps(to_record(reading)), flush=True)
     elif form == "csv":
-        row = [path, reading.text, "" if error else f"{reading.confidence:.4f}", error]
+        row = [path, reading.text, "" if error else percent(reading.confidence), error]
         csv.writer(sys.stdout, lineterminator="\n").writerow(row)
     elif not error:
         print(path, reading.text.replace("\n", " "), percent(reading.confidence), sep="\t", flush=True)
@@ -1568,7 +1618,7 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
         if reading.page.error:
             say(f"error: {reading.page.path}: {reading.page.error}")
             status = 1
-        if args.explain and len(reading.page.thumbnail) > 1:
+        if args.explain and reading.page.thumbnail is not None:
             stages = find_digits(open_gray(reading.page.path), args.one)
             name = f"{count:03}-{Path(reading.page.path).stem}.png"
             save_figure(draw_stages(stages, reading), args.output / "explain" / name)
@@ -1719,6 +1769,9 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as err:
         say(f"error: {err}")
         return 1
+    except BrokenPipeError:  # as in `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         say("stopped; what was saved before is as it was")
         return 130

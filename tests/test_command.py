@@ -148,6 +148,19 @@ def test_data_that_is_not_there_is_told(tmp_path, capsys):
     assert "error: nowhere.npz: no such data" in capsys.readouterr().err
 
 
+def test_nothing_of_the_users_is_touched_in_the_output_folder(tmp_path):
+    (tmp_path / "probe").write_text("precious")
+    md.make_folder(tmp_path)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(trained):
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), "--no-plot", "--output", str(trained), *[SAMPLE] * 300]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
 def test_an_output_folder_that_cannot_be_is_told_before_training(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert md.main(["--data", "digits", "--output", str(tmp_path / "file" / "output")]) == 1

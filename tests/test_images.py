@@ -120,7 +120,7 @@ def test_boxes_are_in_the_pixels_of_the_picture_itself(tmp_path, rng):
     drawn = pen("4", 600, 40, rng)
     write(page, drawn, 1500, 700, (60, 30, 20))
     (row,) = md.open_page(save(tmp_path / "large.jpg", page)).rows
-    assert np.allclose(row[0][0], (1500, 700, *drawn.shape[::-1]), atol=30), "half a stroke's width for the grey rim"
+    assert np.allclose(row[0][0], (1500, 700, *drawn.shape[::-1]), atol=45), "half a stroke's width for the grey rim"
 
 
 def test_digits_are_found_in_reading_order(tmp_path, rng):
@@ -131,6 +131,38 @@ def test_digits_are_found_in_reading_order(tmp_path, rng):
     assert [len(row) for row in rows] == [3, 3]
     assert all(row == sorted(row) for row in rows)
     assert rows[0][0][0].y < rows[1][0][0].y
+
+
+COLORS = {"yellow on white": ((0, 230, 255), (255, 255, 255)), "red on green": ((40, 60, 230), (60, 140, 60))}
+
+
+@pytest.mark.parametrize("colors", COLORS)
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_ink_is_told_from_paper_by_its_colour_too(colors, suffix, tmp_path, rng):
+    ink, paper = COLORS[colors]
+    drawn = pen("2", 180, 14, rng)
+    page, black = plain(260, 260, paper), plain(260, 260)
+    write(page, drawn, 60, 40, ink)
+    write(black, drawn, 60, 40, (0, 0, 0))
+    found, expected = (md.open_page(save(tmp_path / f"page{suffix}", picture)) for picture in (page, black))
+    assert found.error is None
+    assert np.abs(found.digits[0].astype(int) - expected.digits[0]).mean() < 12
+
+
+@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (7, 10000), (2, 2), (1, 30)])
+def test_strips_are_looked_at_without_harm(shape, tmp_path, rng):
+    for picture in (np.zeros(shape, np.uint8), rng.integers(0, 256, shape, dtype=np.uint8)):
+        page = md.open_page(save(tmp_path / "strip.png", picture))
+        assert page.error or len(page.digits)
+
+
+def test_a_pipe_is_not_waited_on_and_odd_names_are_told(tmp_path):
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")
+        assert md.open_page(str(tmp_path / "pipe.png")).error.startswith("a pipe or device")
+    for name in ("", "a" * 300):
+        (path,) = md.picture_paths([name])
+        assert md.open_page(path).error
 
 
 BAD_FILES = {

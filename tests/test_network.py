@@ -34,7 +34,7 @@ def test_lenet5_has_five_layers_and_mlp_three():
 def test_every_network_reads_the_same_through_opencv_as_through_keras(network, tmp_path):
     model = md.build_network(md.RECIPES[network], steps=10)
     model.predict(np.zeros((1, 28, 28, 1), np.float32), verbose=0)
-    md.save_network(model, tmp_path / network)
+    md.save_network(model, tmp_path, network)
     batch = np.random.default_rng(3).random((7, 28, 28, 1), np.float32)
     fast = md.load_network(tmp_path / f"{network}.onnx")(batch)
     slow = md.load_network(tmp_path / f"{network}.keras")(batch)
@@ -73,6 +73,20 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path):
         raise RuntimeError
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_that_cannot_be_is_one_sentence(tmp_path):
+    (tmp_path / "plot.png").mkdir()
+    with pytest.raises(md.InputError, match="cannot be written"), md.written_whole(tmp_path / "plot.png") as part:
+        part.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["plot.png"]
+
+
+def test_a_data_set_with_a_dot_in_its_name_keeps_it(tmp_path):
+    model = md.build_network(md.RECIPES["mlp"], steps=10)
+    model.predict(np.zeros((1, 28, 28, 1), np.float32), verbose=0)
+    assert md.save_network(model, tmp_path, "emnist-1.2") == tmp_path / "emnist-1.2.onnx"
+    assert {path.name for path in tmp_path.iterdir()} == {"emnist-1.2.onnx", "emnist-1.2.keras"}
 
 
 def test_training_leaves_everything_that_is_promised(trained):

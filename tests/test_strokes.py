@@ -145,6 +145,34 @@ def test_a_sheet_of_fifty_is_read_row_by_row(rng):
     assert all(left.box.x < right.box.x for row in rows for left, right in pairwise(row))
 
 
+@pytest.mark.parametrize("degrees", [-6, -3, 3, 6])
+@pytest.mark.parametrize("lines", [1, 2])
+def test_rows_may_slant(degrees, lines, rng):
+    page = plain(700, 1000)
+    for place in range(9 * lines):
+        column, line = place % 9, place // 9
+        x, y = 60 + 95 * column, 200 + 160 * line + (95 * column - 380) * np.tan(np.radians(degrees))
+        write(page, pen(str(place % 10), 60, 6, rng), x, round(y), BLACK)
+    rows = md.find_digits(gray_of(page)).rows
+    assert [len(row) for row in rows] == [9] * lines
+
+
+@pytest.mark.parametrize("size", [28, 64])
+def test_a_bold_digit_may_fill_its_picture(size, rng):
+    for label in "023568":
+        drawn = pen(label, 400, 64, rng, slant=0)
+        tight = 255 - cv2.resize((255 * drawn).astype(np.uint8), (size * drawn.shape[1] // drawn.shape[0], size))
+        assert md.find_digits(tight, one=True).rows, label
+
+
+def test_an_underline_is_no_digit(rng):
+    page = plain(300, 600)
+    for place, label in enumerate("483"):
+        write(page, pen(label, 120, 9, rng, slant=0), 80 + 140 * place, 60, BLACK)
+    cv2.line(page, (60, 220), (520, 214), BLACK, 7)
+    assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [3]
+
+
 def test_digits_of_unequal_height_stand_in_one_row(rng):
     page, x = plain(300, 700), 40
     for label, height, y in zip("1305", (200, 110, 90, 180), (40, 90, 130, 60), strict=True):
@@ -161,14 +189,14 @@ def test_neighbours_that_touch_can_be_cut_and_a_single_digit_cannot(rng):
     write(page, left, 60, 50, BLACK)
     write(page, right, middle - 20, 50, BLACK)
     ((mark,),) = md.find_digits(gray_of(page)).rows
-    parts = md.cut(mark)
+    parts = md.halve(mark)
     assert len(parts) == 2
     assert abs(parts[1].box.x - middle) < 30
     for label in STROKES:
         single = plain(260, 260)
         write(single, pen(label, 160, 12, rng), 50, 40, BLACK)
         ((mark,),) = md.find_digits(gray_of(single)).rows
-        assert not md.cut(mark), label
+        assert not md.halve(mark), label
 
 
 def test_one_takes_all_ink_for_one_digit(rng):
