@@ -384,6 +384,19 @@ def drop_specks(marks: list[Mark]) -> list[Mark]:
     return [mark for mark in marks if max(mark.box.w, mark.box.h) > size / 12 and mark.ink.sum() > mass / 200]
 
 
+def drop_frames(marks: list[Mark]) -> list[Mark]:
+    """Drop what has ink in all four corners of its box and another mark within: the frame around a form's field."""
+
+    def is_frame(mark: Mark) -> bool:
+        x, y, w, h = mark.box
+        edges = (slice(0, h // 8 + 1), slice(-(h // 8 + 1), None)), (slice(0, w // 8 + 1), slice(-(w // 8 + 1), None))
+        corners = [mark.ink[down, across].any() for down in edges[0] for across in edges[1]]
+        inside = [x < b.x and y < b.y and b.x + b.w < x + w and b.y + b.h < y + h for b, _ in marks]
+        return all(corners) and any(inside)
+
+    return [mark for mark in marks if not is_frame(mark)]
+
+
 def gaps(a: Box, b: Box) -> tuple[int, int]:
     """Return the distances between two boxes across and down, 0 where they overlap."""
     across = max(a.x - (b.x + b.w), b.x - (a.x + a.w), 0)
@@ -530,7 +543,7 @@ def find_digits(gray: np.ndarray, one: bool = False) -> Stages:
     strokes, rows, error = np.zeros_like(ink), [], None
     try:
         strokes = erase_lines(keep_strokes(ink))
-        marks = drop_specks(find_marks(strokes))
+        marks = drop_specks(drop_frames(find_marks(strokes)))
         rows = [[reduce(join, marks)]] if one else arrange_rows(join_pieces(marks))
     except InputError as err:
         error = str(err)

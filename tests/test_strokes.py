@@ -110,6 +110,14 @@ def test_a_frame_as_dark_as_the_ink_is_erased(rng):
     assert_alike(page, drawn)
 
 
+def test_the_frame_of_a_field_is_dropped(rng):
+    page = plain(400, 400)
+    cv2.rectangle(page, (70, 50), (330, 350), BLACK, 6)
+    drawn = pen("5", 180, 12, rng, slant=0)
+    write(page, drawn, 140, 110, BLACK)
+    assert_alike(page, drawn)
+
+
 def test_specks_and_jpeg_blocks_are_dropped(rng):
     page = plain(300, 300)
     drawn = pen("9", 180, 12, rng)
