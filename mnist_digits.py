@@ -9,7 +9,9 @@
 Names used throughout:
     gray    (H, W) uint8             a picture, 0 black .. 255 white
     ink     (H, W) uint8             the same picture as pen on paper, 0 paper .. 255 ink
-    box     (x, y, w, h)             where a digit stands on its picture, in pixels
+    strokes (H, W) uint8             ink without the paper's grain, 128 half-way from paper to pen
+    mark    box and ink              a piece of ink that is read as one digit
+    box     (x, y, w, h)             where it stands on its picture, in pixels
     digit   (28, 28) uint8           the ink of one digit in MNIST's own frame
     batch   (N, 28, 28, 1) float32   what the network takes, 0 .. 1
     probs   (N, 10) float32          what the network answers, rows sum to 1
@@ -63,6 +65,7 @@ THIN_STROKE = 0.11  # of a digit's longer side: a thin pen in MNIST, 2.2 of 20 p
 FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
 
 MIN_CONFIDENCE = 0.5  # below it, a digit is more likely misread than read
+SURE = 0.9  # below it, a digit is looked at again; a mark is cut in two only where both parts are above
 MOST_MARKS = 600  # with more pieces of ink, a picture is a texture and no page
 WORKING_SIDE = 1024  # pixels that digits are looked for on: sheets of 50 are still legible, 12 megapixels are fast
 SAMPLES = Path(__file__).resolve().parent / "samples"
@@ -241,6 +244,38 @@ def shrink(gray: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(gray, size, interpolation=cv2.INTER_AREA) if scale < 1 else gray
 
 
+def disc(diameter: float) -> np.ndarray:
+    """Return a round structuring element of at least 3 pixels, for a pixel's own width is none."""
+    diameter = max(int(diameter) | 1, 3)
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
+
+
+def cover_desk(gray: np.ndarray) -> np.ndarray:
+    """Cover what lies around a light sheet of paper, up to its edges, with the sheet's own shade; gray (H, W) uint8.
+
+    A sheet is a light rectangle that takes up a fifth of the picture or more, is written on, and has dark all around.
+    """
+    small = shrink(gray, 256)
+    _, light = cv2.threshold(small, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
+    contours, _ = cv2.findContours(light, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if max(gray.shape) < 100 or border.mean() > 0.15 * 255 or not contours:
+        return gray
+    outline = max(contours, key=cv2.contourArea)
+    hull = cv2.convexHull(outline)
+    _, (width, height), _ = cv2.minAreaRect(hull)
+    sheet = cv2.erode(cv2.fillConvexPoly(np.zeros_like(small), hull, 1), disc(max(small.shape) / 25))
+    written = np.mean(light[sheet > 0] == 0) if sheet.any() else 0
+    if cv2.contourArea(outline) < max(0.88 * width * height, 0.2 * small.size) or not 0.002 < written < 0.4:
+        return gray
+    paper = (sheet > 0) & (light > 0)
+    known = paper + 1e-4  # far from the paper, its mean shade counts
+    shade = cv2.blur(np.where(paper, small, small[paper].mean()) * known, (51, 51)) / cv2.blur(known, (51, 51))
+    size = gray.shape[::-1]
+    shade = cv2.resize(shade.astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
+    return np.where(cv2.resize(sheet, size, interpolation=cv2.INTER_NEAREST) > 0, gray, shade)
+
+
 def is_light_on_dark(gray: np.ndarray) -> bool:
     """Tell the polarity of a gray picture: what differs most from its surroundings is ink, lighter or darker.
 
@@ -279,12 +314,6 @@ def to_ink(gray: np.ndarray) -> np.ndarray:
     return cv2.divide(cv2.subtract(paper, gray), paper, scale=255)
 
 
-def disc(diameter: float) -> np.ndarray:
-    """Return a round structuring element of at least 3 pixels, for a pixel's own width is none."""
-    diameter = max(int(diameter) | 1, 3)
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
-
-
 def stroke_width(core: np.ndarray) -> float:
     """Return the mean width of the strokes of a mask (H, W), in pixels.
 
@@ -294,17 +323,22 @@ def stroke_width(core: np.ndarray) -> float:
     return max(4 * float(distance.sum()) / max(np.count_nonzero(distance), 1) - 1, 1.0)
 
 
+def measure_grain(ink: np.ndarray) -> tuple[float, float]:
+    """Return what the paper itself shows as ink, (H, W) uint8: its level and the standard deviation of its grain."""
+    level = float(np.median(ink))
+    if level > 64:  # a bold digit fills more than half of the picture: the median is no paper
+        return 0.0, 0.0
+    return level, 1.48 * float(np.median(cv2.absdiff(ink, np.full_like(ink, level))))  # 1.48: of a normal distribution
+
+
 def keep_strokes(ink: np.ndarray) -> np.ndarray:
     """Clear the paper's grain and faint rules from ink and stretch it: 128 is half-way from paper to pen, (H, W) uint8.
 
     Half-way is Otsu's threshold between faint and strong among all that rises above the grain, so that a thin line on a
     large page counts as much as a page full of them. Raises InputError where nothing rises.
     """
-    middle = np.median(ink)
-    grain = 1.48 * np.median(cv2.absdiff(ink, np.full_like(ink, middle)))  # 1.48 deviations from the median: sigma
-    if middle > 64:  # a bold digit fills more than half of the picture: the median is no paper
-        middle, grain = 0.0, 0.0
-    floor = middle + 6 * grain + 4  # 4: a JPEG's faintest blocks
+    level, grain = measure_grain(ink)
+    floor = level + 6 * grain + 4  # 4: a JPEG's faintest blocks
     raised = ink[ink > floor]
     if raised.size < 4:
         raise InputError(NOTHING_FOUND)
@@ -312,7 +346,8 @@ def keep_strokes(ink: np.ndarray) -> np.ndarray:
     threshold = max(otsu, floor)
     if ink[ink > threshold].mean() < 1.2 * floor:
         raise InputError(NOTHING_FOUND)
-    strokes = cv2.convertScaleAbs(cv2.subtract(ink, middle + 3 * grain), alpha=128 / (threshold - middle - 3 * grain))
+    paper = level + 3 * grain
+    strokes = cv2.convertScaleAbs(cv2.subtract(ink, paper), alpha=128 / (threshold - paper))
     core = (strokes >= CORE).astype(np.uint8)
     rim = cv2.dilate(core, disc(stroke_width(core)))  # half a stroke around it: its own grey edge and no more
     return strokes * rim
@@ -538,7 +573,7 @@ def open_gray(path: str) -> np.ndarray:
 
 def find_digits(gray: np.ndarray, one: bool = False) -> Stages:
     """Find the digits on a gray picture; with `one`, take all ink for a single one."""
-    gray = shrink(gray, WORKING_SIDE)
+    gray = cover_desk(shrink(gray, WORKING_SIDE))
     ink = to_ink(gray)
     strokes, rows, error = np.zeros_like(ink), [], None
     try:
@@ -1253,7 +1288,7 @@ def read_digits(digits: np.ndarray, predict: Predict) -> np.ndarray:
         return np.zeros((0, 10), np.float32)
     batch = to_batch(digits)
     probs = predict(batch)
-    doubtful = np.flatnonzero(probs.max(axis=1) < 0.9)
+    doubtful = np.flatnonzero(probs.max(axis=1) < SURE)
     if len(doubtful):
         looks = [np.stack([warp(x, pose) for x in batch[doubtful]]) for pose in SECOND_LOOKS]
         probs[doubtful] = np.mean([probs[doubtful], *map(predict, looks)], axis=0)
@@ -1273,7 +1308,7 @@ def read_page(page: Page, probs: np.ndarray, min_confidence: float) -> Reading:
         rows.append([])
         for boxes in row:
             certain = probs[start : start + len(boxes)].max(axis=1)
-            two = len(boxes) == 3 and certain[0] < 0.5 and certain[1:].min() > 0.9
+            two = len(boxes) == 3 and certain[0] < MIN_CONFIDENCE and certain[1:].min() > SURE
             kept = [1, 2] if two else [0]
             rows[-1] += [boxes[index] for index in kept]
             chosen += [start + index for index in kept]
@@ -1325,7 +1360,7 @@ def to_record(reading: Reading) -> dict[str, Any]:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-INK, FAINT, GOOD, BAD = "#1b1b1b", "#8a8a8a", "#1f77b4", "#c8401f"
+DARK, FAINT, GOOD, BAD = "#1b1b1b", "#8a8a8a", "#1f77b4", "#c8401f"
 PLOT_LIMIT = 60  # pictures in one figure: with more, none is large enough to see
 
 
@@ -1362,7 +1397,7 @@ def draw_confusion(confusion: np.ndarray) -> Figure:
     axes.imshow(misread, cmap="Reds", vmin=0, vmax=max(2 * misread.max(), 1e-9))
     for (true, read), count in np.ndenumerate(confusion):
         if count:
-            weight, color = ("bold", GOOD) if true == read else ("normal", INK)
+            weight, color = ("bold", GOOD) if true == read else ("normal", DARK)
             axes.text(read, true, f"{count}", ha="center", va="center", weight=weight, color=color)
     axes.set_xticks(range(10))
     axes.set_yticks(range(10))
@@ -1525,11 +1560,11 @@ def load_data_or_digits(source: str) -> Data:
         return load_data("digits")
 
 
-def choose_recipe(args: argparse.Namespace, digits: int) -> Recipe:
+def choose_recipe(args: argparse.Namespace, count: int) -> Recipe:
     """Return the network's recipe with what the command line changes in it, for a training set of so many digits."""
     recipe = RECIPES[args.network]
     return recipe._replace(
-        epochs=args.epochs or max(recipe.epochs, math.ceil(LEAST_SEEN / digits)),
+        epochs=args.epochs or max(recipe.epochs, math.ceil(LEAST_SEEN / count)),
         batch_size=args.batch_size or recipe.batch_size,
         learning_rate=args.learning_rate or recipe.learning_rate,
         augment=recipe.augment and not args.no_augment,

@@ -56,9 +56,11 @@ def test_one_bad_file_does_not_stop_the_others(trained, capsys):
     assert "error: missing.png: no such file; check the path" in err.splitlines()
 
 
-def test_digits_below_the_wanted_confidence_become_question_marks(trained, capsys):
-    md.main([SAMPLE, "--min-confidence", "1", "--output", str(trained), "--no-plot"])
-    assert capsys.readouterr().out.split("\t")[1] == "?"
+def test_digits_below_the_wanted_confidence_become_question_marks(trained):
+    predict = md.load_network(trained / "digits.onnx")
+    (certain,) = md.read_pictures([SAMPLE], predict, min_confidence=0.0)
+    (doubtful,) = md.read_pictures([SAMPLE], predict, min_confidence=certain.confidence + 1e-3)
+    assert (certain.text.isdigit(), doubtful.text) == (True, "?")
 
 
 def test_a_confidence_is_never_rounded_up():
@@ -155,7 +157,8 @@ def test_nothing_of_the_users_is_touched_in_the_output_folder(tmp_path):
 
 
 def test_a_reader_that_has_enough_ends_it_quietly(trained):
-    command = [sys.executable, str(ROOT / "mnist_digits.py"), "--no-plot", "--output", str(trained), *[SAMPLE] * 300]
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), "--no-plot", *[SAMPLE] * 300]
+    command += ["--model", str(trained / "digits.onnx")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         assert process.stderr.read() == ""

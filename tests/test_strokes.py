@@ -110,6 +110,27 @@ def test_a_frame_as_dark_as_the_ink_is_erased(rng):
     assert_alike(page, drawn)
 
 
+@pytest.mark.parametrize("degrees", [0, 5])
+@pytest.mark.parametrize("share", [0.6, 0.9])
+@pytest.mark.parametrize("desk", [(40, 50, 60), (120, 130, 140)])
+def test_the_desk_around_a_sheet_is_no_ink(degrees, share, desk, rng):
+    sheet = plain(600, 800, (225, 230, 235))
+    for place, label in enumerate("305"):
+        write(sheet, pen(label, 150, 12, rng, slant=0), 170 + 170 * place, 220, BLUE)
+    turn = cv2.getRotationMatrix2D((400, 300), degrees, share)
+    page = cv2.warpAffine(sheet, turn, (800, 600), borderValue=desk, flags=cv2.INTER_AREA)
+    assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [3]
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 50, 60])
+def test_a_bold_light_digit_is_no_sheet_of_paper(width, rng):
+    for label in STROKES:
+        page = plain(210, 190, BLACK)
+        write(page, pen(label, 140, width, rng), 10, 4, WHITE)
+        gray = gray_of(page)
+        assert md.cover_desk(gray) is gray, label
+
+
 def test_the_frame_of_a_field_is_dropped(rng):
     page = plain(400, 400)
     cv2.rectangle(page, (70, 50), (330, 350), BLACK, 6)
