@@ -250,25 +250,32 @@ def disc(diameter: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
 
 
-def cover_desk(gray: np.ndarray) -> np.ndarray:
-    """Cover what lies around a light sheet of paper, up to its edges, with the sheet's own shade; gray (H, W) uint8.
+def find_sheet(gray: np.ndarray) -> np.ndarray | None:
+    """Return the inside of a sheet of paper that lies on something darker, a mask (H, W) uint8 of 0 and 1, or None.
 
     A sheet is a light rectangle that takes up a fifth of the picture or more, is written on, and has dark all around.
     """
-    small = shrink(gray, 256)
-    _, light = cv2.threshold(small, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    _, light = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
     contours, _ = cv2.findContours(light, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    if max(gray.shape) < 100 or border.mean() > 0.15 * 255 or not contours:
-        return gray
+    if border.mean() > 0.15 or not contours:
+        return None
     outline = max(contours, key=cv2.contourArea)
-    hull = cv2.convexHull(outline)
-    _, (width, height), _ = cv2.minAreaRect(hull)
-    sheet = cv2.erode(cv2.fillConvexPoly(np.zeros_like(small), hull, 1), disc(max(small.shape) / 25))
-    written = np.mean(light[sheet > 0] == 0) if sheet.any() else 0
-    if cv2.contourArea(outline) < max(0.88 * width * height, 0.2 * small.size) or not 0.002 < written < 0.4:
+    _, (width, height), _ = cv2.minAreaRect(outline)
+    if cv2.contourArea(outline) < max(0.88 * width * height, 0.2 * gray.size):
+        return None
+    sheet = cv2.fillConvexPoly(np.zeros_like(gray), cv2.convexHull(outline), 1)
+    sheet = cv2.erode(sheet, disc(max(gray.shape) / 25))  # without its edge and the shadow there
+    return sheet if 0.002 < np.mean(light[sheet > 0] == 0) < 0.4 else None
+
+
+def cover_desk(gray: np.ndarray) -> np.ndarray:
+    """Cover what lies around a sheet of paper, and its edges, with the shade of the sheet; gray (H, W) uint8."""
+    small = shrink(gray, 256)
+    sheet = find_sheet(small) if max(gray.shape) >= 100 else None
+    if sheet is None:
         return gray
-    paper = (sheet > 0) & (light > 0)
+    paper = (sheet > 0) & (small >= np.median(small[sheet > 0]))
     known = paper + 1e-4  # far from the paper, its mean shade counts
     shade = cv2.blur(np.where(paper, small, small[paper].mean()) * known, (51, 51)) / cv2.blur(known, (51, 51))
     size = gray.shape[::-1]
