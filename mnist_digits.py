@@ -266,7 +266,7 @@ def find_sheet(gray: np.ndarray) -> np.ndarray | None:
         return None
     sheet = cv2.fillConvexPoly(np.zeros_like(gray), cv2.convexHull(outline), 1)
     sheet = cv2.erode(sheet, disc(max(gray.shape) / 25))  # without its edge and the shadow there
-    return sheet if 0.002 < np.mean(light[sheet > 0] == 0) < 0.4 else None
+    return sheet if sheet.any() and 0.002 < np.mean(light[sheet > 0] == 0) < 0.4 else None
 
 
 def cover_desk(gray: np.ndarray) -> np.ndarray:
