@@ -427,14 +427,15 @@ def drop_specks(marks: list[Mark]) -> list[Mark]:
 
 
 def drop_frames(marks: list[Mark]) -> list[Mark]:
-    """Drop what has ink in all four corners of its box and another mark within: the frame around a form's field."""
+    """Drop what has ink in all four corners of its box and a mark of some size within: the frame of a form's field."""
 
     def is_frame(mark: Mark) -> bool:
         x, y, w, h = mark.box
-        edges = (slice(0, h // 8 + 1), slice(-(h // 8 + 1), None)), (slice(0, w // 8 + 1), slice(-(w // 8 + 1), None))
-        corners = [mark.ink[down, across].any() for down in edges[0] for across in edges[1]]
-        inside = [x < b.x and y < b.y and b.x + b.w < x + w and b.y + b.h < y + h for b, _ in marks]
-        return all(corners) and any(inside)
+        down, across = h // 8 + 1, w // 8 + 1
+        above, below = mark.ink[:down], mark.ink[-down:]
+        corners = above[:, :across], above[:, -across:], below[:, :across], below[:, -across:]
+        inside = [x < b.x and y < b.y and b.x + b.w < x + w and b.y + b.h < y + h and b.h > 0.3 * h for b, _ in marks]
+        return any(inside) and all(corner.any() for corner in corners)
 
     return [mark for mark in marks if not is_frame(mark)]
 
