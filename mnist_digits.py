@@ -1330,11 +1330,14 @@ def read_pictures(
 ) -> Iterator[Reading]:
     """Read pictures and yield their readings in the same order.
 
-    They are taken 64 at a time: decoded by all cores, for OpenCV lets go of Python's lock, then read in one batch.
+    They are taken 64 at a time: while the network reads one lot, all cores decode the next, for OpenCV lets go of
+    Python's lock.
     """
-    paths = iter(paths)
-    with ThreadPoolExecutor() as pool:
-        while pages := list(pool.map(partial(open_page, one=one), islice(paths, 64))):
+    paths, open_one = iter(paths), partial(open_page, one=one)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # more would only wait for that lock
+        ahead = pool.map(open_one, islice(paths, 64))
+        while pages := list(ahead):
+            ahead = pool.map(open_one, islice(paths, 64))
             digits = np.concatenate([page.digits for page in pages])
             probs = read_digits(digits, predict)
             for page in pages:
