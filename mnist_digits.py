@@ -88,6 +88,16 @@ class Box(NamedTuple):
     w: int
     h: int
 
+    @property
+    def right(self) -> int:
+        """The first column to the right of it."""
+        return self.x + self.w
+
+    @property
+    def bottom(self) -> int:
+        """The first line below it."""
+        return self.y + self.h
+
 
 class Mark(NamedTuple):
     """A piece of ink and where it stands."""
@@ -118,6 +128,7 @@ class Page(NamedTuple):
     rows: list[list[list[Box]]]  # for each row, in reading order, for each mark, one box or three
     digits: np.ndarray  # (N, 28, 28) uint8, in the same order
     error: str | None
+    stages: Stages | None = None  # only where they are asked for: they take as much memory as the picture
 
 
 class Reading(NamedTuple):
@@ -434,7 +445,7 @@ def drop_frames(marks: list[Mark]) -> list[Mark]:
         down, across = h // 8 + 1, w // 8 + 1
         above, below = mark.ink[:down], mark.ink[-down:]
         corners = above[:, :across], above[:, -across:], below[:, :across], below[:, -across:]
-        inside = [x < b.x and y < b.y and b.x + b.w < x + w and b.y + b.h < y + h and b.h > 0.3 * h for b, _ in marks]
+        inside = [x < b.x and y < b.y and b.right < x + w and b.bottom < y + h and b.h > 0.3 * h for b, _ in marks]
         return any(inside) and all(corner.any() for corner in corners)
 
     return [mark for mark in marks if not is_frame(mark)]
@@ -442,16 +453,14 @@ def drop_frames(marks: list[Mark]) -> list[Mark]:
 
 def gaps(a: Box, b: Box) -> tuple[int, int]:
     """Return the distances between two boxes across and down, 0 where they overlap."""
-    across = max(a.x - (b.x + b.w), b.x - (a.x + a.w), 0)
-    down = max(a.y - (b.y + b.h), b.y - (a.y + a.h), 0)
-    return across, down
+    return max(a.x - b.right, b.x - a.right, 0), max(a.y - b.bottom, b.y - a.bottom, 0)
 
 
 def belongs(piece: Box, body: Box, tallest: int) -> bool:
     """Tell whether a piece is part of the digit whose larger part is `body`, among marks of which one is `tallest`."""
     across, down = gaps(piece, body)
     height = min(body.h, tallest)  # of the digit, should the body have grown too tall by joining
-    shared = (min(piece.x + piece.w, body.x + body.w) - max(piece.x, body.x)) / min(piece.w, body.w)
+    shared = (min(piece.right, body.right) - max(piece.x, body.x)) / min(piece.w, body.w)
     if piece.h < 0.5 * height and shared > 0.3 and down < 0.2 * height:  # a bar above, a foot below
         return True
     if piece.h < 0.75 * body.h and shared > 0.5 and down == 0:  # within the body
@@ -465,7 +474,7 @@ def belongs(piece: Box, body: Box, tallest: int) -> bool:
 def join(a: Mark, b: Mark) -> Mark:
     """Return two marks as one."""
     x, y = min(a.box.x, b.box.x), min(a.box.y, b.box.y)
-    right, bottom = max(a.box.x + a.box.w, b.box.x + b.box.w), max(a.box.y + a.box.h, b.box.y + b.box.h)
+    right, bottom = max(a.box.right, b.box.right), max(a.box.bottom, b.box.bottom)
     ink = np.zeros((bottom - y, right - x), np.uint8)
     for mark in (a, b):
         part = ink[mark.box.y - y :, mark.box.x - x :][: mark.box.h, : mark.box.w]
@@ -511,17 +520,19 @@ def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
     A mark stands in the row of the first, from the tallest down, that its middle is level with.
     """
     slope = find_slope(marks)
+
+    def top(mark: Mark) -> float:  # as it would be if the lines of writing were level
+        return mark.box.y - slope * mark.box.x
+
     rows: list[list[Mark]] = []
     for mark in sorted(marks, key=lambda mark: mark.box.h, reverse=True):
-        middle = mark.box.y + mark.box.h / 2 - slope * mark.box.x
-        for row in rows:
-            top = row[0].box.y - slope * row[0].box.x
-            if top < middle < top + row[0].box.h:
-                row.append(mark)
-                break
-        else:
+        middle = top(mark) + mark.box.h / 2
+        row = next((row for row in rows if top(row[0]) < middle < top(row[0]) + row[0].box.h), None)
+        if row is None:
             rows.append([mark])
-    rows.sort(key=lambda row: row[0].box.y - slope * row[0].box.x)
+        else:
+            row.append(mark)
+    rows.sort(key=lambda row: top(row[0]))
     return [sorted(row, key=lambda mark: mark.box.x) for row in rows]
 
 
@@ -557,6 +568,11 @@ def fit_digit(ink: np.ndarray) -> np.ndarray:
     digit = np.zeros((FIELD, FIELD), np.uint8)
     digit[line : line + BOX, column : column + BOX] = small
     return digit
+
+
+def to_digit(ink: np.ndarray) -> np.ndarray:
+    """Make of the ink of one digit, (H, W) uint8, what the network reads: digit (28, 28) uint8."""
+    return fit_digit(thicken(cut_to_ink(ink).ink))
 
 
 def halve(mark: Mark) -> list[Mark]:
@@ -595,14 +611,12 @@ def find_digits(gray: np.ndarray, one: bool = False) -> Stages:
 
 def scale_box(box: Box, across: float, down: float) -> Box:
     """Return a box found on a shrunk picture as it stands on the picture itself."""
-    left, top, right, bottom = (
-        round(edge * scale)
-        for edge, scale in zip((box.x, box.y, box.x + box.w, box.y + box.h), (across, down) * 2, strict=True)
-    )
+    left, right = round(box.x * across), round(box.right * across)
+    top, bottom = round(box.y * down), round(box.bottom * down)
     return Box(left, top, right - left, bottom - top)
 
 
-def open_page(path: str, one: bool = False) -> Page:
+def open_page(path: str, one: bool = False, explain: bool = False) -> Page:
     """Find the digits on the picture in a file; what prevents it is returned as the page's error."""
     try:
         gray = open_gray(path)
@@ -612,9 +626,16 @@ def open_page(path: str, one: bool = False) -> Page:
     down, across = np.divide(gray.shape, stages.gray.shape).tolist()
     marks = [[[mark] if one else [mark, *halve(mark)] for mark in row] for row in stages.rows]
     rows = [[[scale_box(part.box, across, down) for part in parts] for parts in row] for row in marks]
-    digits = [fit_digit(thicken(part.ink)) for row in marks for parts in row for part in parts]
-    thumbnail = shrink(gray, 480)  # in a figure, more would not show
-    return Page(path, thumbnail, gray.shape[::-1], rows, np.stack(digits) if digits else NO_DIGITS, stages.error)
+    digits = [to_digit(part.ink) for row in marks for parts in row for part in parts]
+    return Page(
+        path,
+        shrink(gray, 480),  # in a figure, more would not show
+        gray.shape[::-1],
+        rows,
+        np.stack(digits) if digits else NO_DIGITS,
+        stages.error,
+        stages if explain else None,
+    )
 
 
 def to_batch(digits: np.ndarray) -> np.ndarray:
@@ -766,7 +787,7 @@ def redraw(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     side = int(rng.integers(16, 29))
     pixels = cv2.resize(drawn, (side, side), interpolation=cv2.INTER_AREA)
     pixels = np.where(pixels > 0.35 * pixels.max(), 255, 0).astype(np.uint8)
-    return fit_digit(thicken(cut_to_ink(pixels).ink))
+    return to_digit(pixels)
 
 
 def load_signs() -> list[list[np.ndarray]]:
@@ -795,7 +816,7 @@ def draw_sign(signs: list[list[np.ndarray]], rng: np.random.Generator) -> np.nda
         polygon = polygon * [1, -1] @ lean.T + [120, 220]
         points.append(np.rint(polygon + 14 * np.sin(polygon @ waves + phases)).astype(np.int32))
     sheet = change_pen(cv2.fillPoly(np.zeros((320, 460), np.uint8), points, 255), 15, rng)
-    return fit_digit(thicken(cut_to_ink(sheet).ink))
+    return to_digit(sheet)
 
 
 def spoil_digit(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -1305,8 +1326,8 @@ def read_digits(digits: np.ndarray, predict: Predict) -> np.ndarray:
 
 def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> str:
     """Write out probs (N, 10) of the digits in rows of boxes, "?" for one below the wanted confidence."""
-    marks = iter(str(row.argmax()) if row.max() >= min_confidence else "?" for row in probs)
-    return "\n".join("".join(islice(marks, len(row))) for row in rows)
+    characters = iter(str(row.argmax()) if row.max() >= min_confidence else "?" for row in probs)
+    return "\n".join("".join(islice(characters, len(row))) for row in rows)
 
 
 def read_page(page: Page, probs: np.ndarray, min_confidence: float) -> Reading:
@@ -1326,14 +1347,18 @@ def read_page(page: Page, probs: np.ndarray, min_confidence: float) -> Reading:
 
 
 def read_pictures(
-    paths: Iterable[str], predict: Predict, min_confidence: float = MIN_CONFIDENCE, one: bool = False
+    paths: Iterable[str],
+    predict: Predict,
+    min_confidence: float = MIN_CONFIDENCE,
+    one: bool = False,
+    explain: bool = False,
 ) -> Iterator[Reading]:
-    """Read pictures and yield their readings in the same order.
+    """Read pictures and yield their readings in the same order; with `explain`, their pages keep the stages.
 
     They are taken 64 at a time: while the network reads one lot, all cores decode the next, for OpenCV lets go of
     Python's lock.
     """
-    paths, open_one = iter(paths), partial(open_page, one=one)
+    paths, open_one = iter(paths), partial(open_page, one=one, explain=explain)
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # more would only wait for that lock
         ahead = pool.map(open_one, islice(paths, 64))
         while pages := list(ahead):
@@ -1397,11 +1422,11 @@ def draw_history(history: dict[str, list[float]]) -> Figure:
     return figure
 
 
-def draw_confusion(confusion: np.ndarray) -> Figure:
+def draw_confusion(counts: list[list[int]]) -> Figure:
     """Draw a confusion matrix (10, 10) of counts, each row coloured by its share of misread digits."""
     from matplotlib.figure import Figure
 
-    confusion = np.asarray(confusion)
+    confusion = np.array(counts)
     figure = Figure(figsize=(6.4, 6.2), layout="constrained")
     axes = figure.subplots()
     misread = np.where(np.eye(10, dtype=bool), 0, confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
@@ -1438,6 +1463,11 @@ def draw_mistakes(digits: np.ndarray, labels: np.ndarray, probs: np.ndarray) -> 
     return figure
 
 
+def file_name(path: str) -> str:
+    """Return the name of a file with a question mark for each byte that is no character."""
+    return Path(path).name.encode("utf-8", "replace").decode()
+
+
 def draw_page(axes: Axes, reading: Reading) -> None:
     """Draw one picture with the boxes of its digits, under its name."""
     from matplotlib.patches import Rectangle
@@ -1446,20 +1476,20 @@ def draw_page(axes: Axes, reading: Reading) -> None:
     width, height = page.size
     if page.thumbnail is not None:
         axes.imshow(page.thumbnail, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
-    name = Path(page.path).name.encode("utf-8", "replace").decode()
+    name = file_name(page.path)
     axes.axis("on")  # for a frame around white paper
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color("#cccccc")
     axes.set_title(
         name if len(name) < 24 else f"{name[:10]}..{name[-11:]}", fontsize=8, color=FAINT, pad=10, parse_math=False
     )
-    marks = [mark for line in reading.text.split("\n") for mark in line]
+    characters = reading.text.replace("\n", "")
     boxes = [box for row in reading.rows for box in row]
-    for box, mark in zip(boxes, marks, strict=True):
-        color = BAD if mark == "?" else GOOD
+    for box, character in zip(boxes, characters, strict=True):
+        color = BAD if character == "?" else GOOD
         axes.add_patch(Rectangle((box.x, box.y), box.w, box.h, fill=False, edgecolor=color, linewidth=0.8))
         if len(boxes) > 1:
-            axes.text(box.x, box.y, mark, fontsize=7, color=color, va="bottom")
+            axes.text(box.x, box.y, character, fontsize=7, color=color, va="bottom")
 
 
 def draw_seen(axes: Axes, reading: Reading) -> None:
@@ -1481,10 +1511,9 @@ def draw_seen(axes: Axes, reading: Reading) -> None:
 
 
 def draw_readings(readings: list[Reading]) -> Figure:
-    """Draw each picture with its boxes, what the network saw of it, and what was read; at most PLOT_LIMIT of them."""
+    """Draw each picture with its boxes, what the network saw of it, and what was read."""
     from matplotlib.figure import Figure
 
-    readings = readings[:PLOT_LIMIT]
     columns = min(len(readings), max(2, round(math.sqrt(len(readings) * 0.8))))
     lines = math.ceil(len(readings) / columns)
     zoom = {1: 2, 2: 1.5}.get(columns, 1)
@@ -1499,7 +1528,7 @@ def draw_readings(readings: list[Reading]) -> Figure:
     return figure
 
 
-def draw_stages(stages: Stages, reading: Reading) -> Figure:
+def draw_stages(reading: Reading) -> Figure:
     """Draw why a picture was read so: gray, ink, strokes and boxes, and the first eight digits with their probs."""
     from matplotlib.figure import Figure
 
@@ -1508,13 +1537,14 @@ def draw_stages(stages: Stages, reading: Reading) -> Figure:
     above, *below = figure.subfigures(sheets, 1, squeeze=False)[:, 0]
     panels = above.subplots(1, 4)
     for axes, name in zip(panels, ("gray", "ink", "strokes"), strict=False):
-        axes.imshow(getattr(stages, name), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(getattr(reading.page.stages, name), cmap="gray", vmin=0, vmax=255)
         axes.set_title(name)
     draw_page(panels[3], reading)
     panels[3].set_title(reading.text.replace("\n", " ") or "nothing", color=GOOD if reading.text else BAD)
     for axes in panels[:3]:
         axes.set(xticks=[], yticks=[])
-    above.suptitle(Path(reading.page.path).name + (f": {stages.error}" if stages.error else ""), parse_math=False)
+    error = f": {reading.page.error}" if reading.page.error else ""
+    above.suptitle(file_name(reading.page.path) + error, parse_math=False)
     for sheet in below:
         grid = sheet.subplots(2, 8, squeeze=False)
         for axes in grid.flat:
@@ -1646,7 +1676,7 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     saved = f"{data.name}.keras, {data.name}.onnx, metrics.json and history.csv"
     say(f"trained in {seconds:.0f} s; saved {saved} in {args.output}")
     if not args.no_plot:
-        figures += [draw_history(history), draw_confusion(np.array(measured["confusion"]))]
+        figures += [draw_history(history), draw_confusion(measured["confusion"])]
         figures += [draw_mistakes(data.x_test, data.y_test, probs)]
         for figure, name in zip(figures, ("history.png", "confusion.png", "mistakes.png"), strict=True):
             save_figure(figure, args.output / name)
@@ -1672,15 +1702,14 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
     if args.form == "csv":
         print("path,text,confidence,error")
     kept, count, status = [], 0, 0
-    for count, reading in enumerate(read_pictures(paths, predict, args.min_confidence, args.one), 1):
+    for count, reading in enumerate(read_pictures(paths, predict, args.min_confidence, args.one, args.explain), 1):
         print_reading(reading, args.form)
         if reading.page.error:
             say(f"error: {reading.page.path}: {reading.page.error}")
             status = 1
-        if args.explain and reading.page.thumbnail is not None:
-            stages = find_digits(open_gray(reading.page.path), args.one)
+        if reading.page.stages:
             name = f"{count:03}-{Path(reading.page.path).stem}.png"
-            save_figure(draw_stages(stages, reading), args.output / "explain" / name)
+            save_figure(draw_stages(reading), args.output / "explain" / name)
         if count <= PLOT_LIMIT:
             kept.append(reading)
     if args.plot or not (args.no_plot or args.form):

@@ -152,7 +152,7 @@ def measure_set(path: Path, model: Path) -> dict:
     digits = np.zeros((len(x), 28, 28), np.uint8)
     for digit, picture in zip(digits, x, strict=True):
         for row in md.find_digits(np.where(picture.reshape(side, side) > 0, 255, 0).astype(np.uint8), one=True).rows:
-            digit[:] = md.fit_digit(md.thicken(row[0].ink))
+            digit[:] = md.to_digit(row[0].ink)
     predict = md.load_network(Path(f"{model}.onnx"))
     small = np.stack([cv2.resize(picture.reshape(side, side), (28, 28)) for picture in x])
     row = {"part": path.stem, "n": len(x), "ours": float(np.mean(md.read_digits(digits, predict).argmax(axis=1) == y))}

@@ -19,7 +19,7 @@ def gray_of(page):
 def digits_on(page, one=False):
     """Return what is found on a page as digits, row after row."""
     rows = md.find_digits(gray_of(page), one).rows
-    return [md.fit_digit(md.thicken(mark.ink)) for row in rows for mark in row]
+    return [md.to_digit(mark.ink) for row in rows for mark in row]
 
 
 def assert_alike(page, coverage):
@@ -81,7 +81,7 @@ def test_a_line_of_one_pixel_does_not_vanish(rng):
     points = np.array([[300, 200], [600, 200], [430, 720]])
     cv2.polylines(page, [points], False, 0, 1)
     (row,) = md.find_digits(page).rows
-    digit = md.fit_digit(md.thicken(row[0].ink))
+    digit = md.to_digit(row[0].ink)
     assert (digit > 100).sum() > 40, "strokes as thick as a thin pen's in MNIST"
 
 
