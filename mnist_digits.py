@@ -320,8 +320,8 @@ def to_ink(gray: np.ndarray) -> np.ndarray:
     if is_light_on_dark(gray):
         gray = 255 - gray
     side = max(gray.shape)
-    if side < 100:  # a digit alone may fill so small a picture and run along its edges; there is no room for shades
-        paper = np.full_like(gray, gray.max())
+    if side < 100:  # a digit alone may fill so small a picture and run along its edges
+        paper = cv2.morphologyEx(gray, cv2.MORPH_CLOSE, np.ones((side // 2 | 1, side // 2 | 1), np.uint8))
     else:
         gray = cv2.GaussianBlur(gray, (0, 0), side / WORKING_SIDE)  # a camera's grain would lift the paper
         (height, width), edge, reach = gray.shape, min(side // 100, min(gray.shape) // 4), side // 6

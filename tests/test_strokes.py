@@ -56,6 +56,14 @@ def test_a_vignette_is_no_ink(rng):
     assert_alike(page, drawn)
 
 
+@pytest.mark.parametrize("side", [28, 60])
+def test_a_small_picture_has_shades_too(side, rng):
+    for label in STROKES:
+        page = shaded(side, side, rng)
+        write(page, pen(label, round(0.6 * side), 0.07 * side, rng), side // 4, side // 6, BLACK)
+        assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [1], label
+
+
 def test_the_edge_of_a_hard_shadow_is_no_ink(rng):
     page = plain(480, 640, (210, 220, 225))
     drawn = pen("2", 200, 12, rng)
