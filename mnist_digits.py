@@ -2,7 +2,7 @@
 """Train a small neural network on MNIST and read handwritten digits from pictures with it.
 
     python mnist_digits.py                        train on MNIST, evaluate, save, read samples/, plot
-    python mnist_digits.py photo.jpg scans/       read these pictures with the saved network
+    python mnist_digits.py photo.jpg scans/       read these pictures with the bundled network or your own
     python mnist_digits.py --train photo.jpg      train first, then read
     python mnist_digits.py --help                 everything else
 
@@ -34,7 +34,7 @@ import tempfile
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from functools import partial, reduce
@@ -51,7 +51,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from tensorflow.keras.preprocessing.image import ImageDataGenerator
+    from numpy.typing import ArrayLike
+    from tensorflow.keras.preprocessing.image import ImageDataGenerator, NumpyArrayIterator
 
 __version__ = "0.1.0"
 
@@ -69,6 +70,7 @@ SURE = 0.9  # below it, a digit is looked at again; a mark is cut in two only wh
 MOST_MARKS = 600  # with more pieces of ink, a picture is a texture and no page
 WORKING_SIDE = 1024  # pixels that digits are looked for on: sheets of 50 are still legible, 12 megapixels are fast
 SAMPLES = Path(__file__).resolve().parent / "samples"
+BUNDLED = Path(__file__).resolve().with_suffix(".onnx")  # read with until there is a network of the user's own
 
 NO_DIGITS = np.zeros((0, FIELD, FIELD), np.uint8)
 NOTHING_FOUND = "no digit found; is there one, in a pen that stands out from the paper?"
@@ -640,7 +642,7 @@ def open_page(path: str, one: bool = False, explain: bool = False) -> Page:
 
 def to_batch(digits: np.ndarray) -> np.ndarray:
     """Turn digits (N, 28, 28) uint8 into a batch (N, 28, 28, 1) float32, 0 .. 1: in training and reading alike."""
-    return (digits[..., np.newaxis] / 255).astype(np.float32)
+    return np.divide(digits[..., np.newaxis], 255, dtype=np.float32)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -791,7 +793,7 @@ def redraw(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def load_signs() -> list[list[np.ndarray]]:
-    """Load letters and signs that resemble no digit from Matplotlib's fonts: lists of polygons, 200 units tall."""
+    """Load letters and signs that resemble no digit from Matplotlib's fonts: lists of polygons, 100 units tall."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import TextPath
 
@@ -799,7 +801,7 @@ def load_signs() -> list[list[np.ndarray]]:
     families = dict.fromkeys(("DejaVu Sans", "DejaVu Serif", "STIXGeneral", "cmss10"), capitals + small + signs)
     families |= {"cmmi10": capitals + small, "cmsy10": capitals}  # other places hold other signs there
     paths = [
-        TextPath((0, 0), character, size=200, prop=FontProperties(family=family, style=style))
+        TextPath((0, 0), character, size=100, prop=FontProperties(family=family, style=style))
         for family, characters in families.items()
         for character in characters
         for style in ("normal", "italic")
@@ -810,20 +812,23 @@ def load_signs() -> list[list[np.ndarray]]:
 def draw_sign(signs: list[list[np.ndarray]], rng: np.random.Generator) -> np.ndarray:
     """Draw a letter or sign, wide or narrow, leaning, wavy, with a thin or a thick pen: digit (28, 28) uint8."""
     lean = np.array([[rng.uniform(0.6, 1.2), rng.normal(0, 0.2)], [rng.normal(0, 0.15), 1]])
-    waves, phases = rng.normal(0, 0.02, (2, 2)), rng.uniform(0, 2 * math.pi, 2)
+    waves, phases = rng.normal(0, 0.04, (2, 2)), rng.uniform(0, 2 * math.pi, 2)
     points = []
     for polygon in signs[rng.integers(len(signs))]:
-        polygon = polygon * [1, -1] @ lean.T + [120, 220]
-        points.append(np.rint(polygon + 14 * np.sin(polygon @ waves + phases)).astype(np.int32))
-    sheet = change_pen(cv2.fillPoly(np.zeros((320, 460), np.uint8), points, 255), 15, rng)
+        polygon = polygon * [1, -1] @ lean.T + [60, 110]
+        points.append(np.rint(polygon + 7 * np.sin(polygon @ waves + phases)).astype(np.int32))
+    sheet = change_pen(cv2.fillPoly(np.zeros((160, 230), np.uint8), points, 255), 7, rng)
     return to_digit(sheet)
 
 
-def spoil_digit(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Make something that is no digit from one or two: turned, mirrored, written over, run together."""
+def spoil_digit(x: np.ndarray, of_label: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Make something that is no digit from one or two: turned, mirrored, written over, run together.
 
-    def pick(labels: Iterable[int]) -> np.ndarray:
-        fitting = np.flatnonzero(np.isin(y, list(labels)))
+    `of_label` holds for each label the indices of its digits among x (N, 28, 28).
+    """
+
+    def pick(labels: Sequence[int]) -> np.ndarray:
+        fitting = of_label[rng.choice(labels)]
         return x[rng.choice(fitting if len(fitting) else len(x))]
 
     kind = rng.integers(4)
@@ -856,9 +861,9 @@ def make_nondigits(x: np.ndarray, y: np.ndarray, count: int, rng: np.random.Gene
     A network that is shown them with the answer "any of the ten, equally" learns to doubt what it never met
     (Hendrycks et al., 2019, Deep Anomaly Detection with Outlier Exposure).
     """
-    signs = load_signs()
+    signs, of_label = load_signs(), [np.flatnonzero(y == label) for label in range(10)]
     made = [draw_sign(signs, rng) for _ in range(count * 3 // 5)]
-    made += [spoil_digit(x, y, rng) for _ in range(count * 3 // 10)]
+    made += [spoil_digit(x, of_label, rng) for _ in range(count * 3 // 10)]
     return made + [draw_blot(rng) for _ in range(count - len(made))]
 
 
@@ -900,9 +905,12 @@ def cnn() -> list[keras.Layer]:
         Conv2D(96, 3, use_bias=False),  # (5, 5, 96)
         BatchNormalization(momentum=0.9),
         ReLU(),
+        Conv2D(96, 3, use_bias=False),  # (3, 3, 96)
+        BatchNormalization(momentum=0.9),
+        ReLU(),
         Flatten(),
         Dropout(0.3),
-        Dense(128, use_bias=False, kernel_regularizer=L2(1e-4)),
+        Dense(96, use_bias=False, kernel_regularizer=L2(1e-4)),
         BatchNormalization(momentum=0.9),
         ReLU(),
         Dropout(0.3),
@@ -999,15 +1007,16 @@ class Recipe(NamedTuple):
     one_cycle: bool  # warm up for a fifth of the steps, then fall to zero along a cosine
     augment: bool
     one_hot: bool  # categorical cross-entropy on one-hot labels, else sparse on whole numbers
-    worldly: bool  # trained for what MNIST does not hold: other pens, and what is no digit
+    smoothing: float = 0  # share of a one-hot label that goes to all ten digits alike (Szegedy et al., 2015)
+    worldly: bool = False  # trained for what MNIST does not hold: other pens, and what is no digit
 
 
 RECIPES = {
-    "cnn": Recipe(cnn, 10, 256, 4e-3, one_cycle=True, augment=True, one_hot=True, worldly=True),
-    "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True, worldly=False),
-    "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False, worldly=False),
-    "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False, worldly=False),
-    "resnet": Recipe(resnet, 6, 128, 5e-3, one_cycle=True, augment=True, one_hot=False, worldly=False),
+    "cnn": Recipe(cnn, 11, 128, 3e-3, one_cycle=True, augment=True, one_hot=True, smoothing=0.05, worldly=True),
+    "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True),
+    "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False),
+    "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False),
+    "resnet": Recipe(resnet, 6, 128, 5e-3, one_cycle=True, augment=True, one_hot=False),
 }
 # How people's digits differ from one another, about evenly: degrees, and shares of the digit's size.
 POSES = {
@@ -1017,8 +1026,12 @@ POSES = {
     "width_shift_range": 0.05,
     "height_shift_range": 0.05,
 }
+MIDDLE = (FIELD - 1) / 2
+ACROSS, DOWN = np.meshgrid(*[np.arange(FIELD, dtype=np.float32) - MIDDLE] * 2)  # of each pixel from the middle
+PIXELS = np.stack([ACROSS, DOWN, np.ones_like(DOWN)], axis=-1).reshape(-1, 3)
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-GRID = np.dstack(np.meshgrid(*[np.arange(FIELD, dtype=np.float32)] * 2))  # (28, 28, 2), each pixel's own x and y
+SMOOTH = cv2.resize(np.eye(5, dtype=np.float32), (5, FIELD), interpolation=cv2.INTER_CUBIC)  # 5 knots -> 28 pixels
+ONE_HOT = np.eye(10, dtype=np.float32)
 LEAST_SEEN = 80_000  # digits, counted over all epochs: where --epochs is not given, a small data set gets more of them
 
 
@@ -1031,8 +1044,15 @@ def digit_accuracy(targets: tf.Tensor, probs: tf.Tensor) -> tf.Tensor:
     return ops.sum(right * is_digit) / ops.maximum(ops.sum(is_digit), 1)
 
 
-def build_network(recipe: Recipe, steps: int) -> keras.Model:
-    """Build and compile a recipe's network for a training of so many steps."""
+def build_network(recipe: Recipe) -> keras.Model:
+    """Build a recipe's network, not compiled."""
+    import keras
+
+    return keras.Sequential([keras.Input((FIELD, FIELD, 1)), *recipe.layers()])
+
+
+def compile_network(network: keras.Model, recipe: Recipe, steps: int) -> None:
+    """Give a network what a recipe's training of so many steps takes."""
     import keras
 
     learning_rate = recipe.learning_rate
@@ -1041,24 +1061,27 @@ def build_network(recipe: Recipe, steps: int) -> keras.Model:
         learning_rate = keras.optimizers.schedules.CosineDecay(
             recipe.learning_rate / 25, steps - warmup, warmup_target=recipe.learning_rate, warmup_steps=warmup
         )
-    model = keras.Sequential([keras.Input((FIELD, FIELD, 1)), *recipe.layers()])
-    model.compile(
+    network.compile(
         keras.optimizers.Adam(learning_rate),
-        "categorical_crossentropy" if recipe.one_hot else "sparse_categorical_crossentropy",
+        keras.losses.CategoricalCrossentropy(label_smoothing=recipe.smoothing)
+        if recipe.one_hot
+        else "sparse_categorical_crossentropy",
         metrics=[keras.metrics.MeanMetricWrapper(digit_accuracy, name="accuracy") if recipe.worldly else "accuracy"],
     )
-    return model
 
 
-def split_off(data: Data, share: float, seed: int) -> tuple[np.ndarray, ...]:
-    """Part the training digits into x, y to train with and x, y to validate with, every label in proportion."""
+def split_off(data: Data, share: float) -> tuple[np.ndarray, ...]:
+    """Part the training digits into x, y to train with and x, y to validate with, every label in proportion.
+
+    The split is the same for every seed, so that networks trained with different seeds can be compared and united.
+    """
     from sklearn.model_selection import train_test_split
 
     x, y = data.x_train, data.y_train
     if share == 0:
         return x, y, x[:0], y[:0]
     try:
-        x, x_validation, y, y_validation = train_test_split(x, y, test_size=share, stratify=y, random_state=seed)
+        x, x_validation, y, y_validation = train_test_split(x, y, test_size=share, stratify=y, random_state=0)
     except ValueError as err:
         raise InputError(f"{data.name}: cannot be split for validation ({err}); try --validation-split 0") from err
     return x, y, x_validation, y_validation
@@ -1085,47 +1108,96 @@ def widen(x: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple
     return np.stack([*x, *redrawn, *nondigits]), np.concatenate([targets, targets[rare], doubt])
 
 
-def warp(x: np.ndarray, pose: dict[str, float]) -> np.ndarray:
-    """Turn, move, shear and zoom a digit (28, 28, 1) about its middle, as Keras's apply_affine_transform does."""
-    turn, lean = math.radians(pose["theta"]), math.radians(pose["theta"] + pose["shear"])
-    xx, xy = math.cos(turn) * pose["zx"], -math.sin(lean) * pose["zy"]
-    yx, yy = math.sin(turn) * pose["zx"], math.cos(lean) * pose["zy"]
-    middle = (FIELD - 1) / 2
-    x0 = math.cos(turn) * pose["tx"] - math.sin(turn) * pose["ty"] + middle * (1 - xx - xy)
-    y0 = math.sin(turn) * pose["tx"] + math.cos(turn) * pose["ty"] + middle * (1 - yx - yy)
-    matrix = np.array([[xx, xy, x0], [yx, yy, y0]])
-    return cv2.warpAffine(x, matrix, (FIELD, FIELD), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)[..., np.newaxis]
+def find_points(
+    theta: ArrayLike = 0,
+    shear: ArrayLike = 0,
+    tx: ArrayLike = 0,
+    ty: ArrayLike = 0,
+    zx: ArrayLike = 1,
+    zy: ArrayLike = 1,
+) -> np.ndarray:
+    """Return where to look for the pixels of digits that are turned, sheared, moved and zoomed: (N, 28, 28, 2), x, y.
+
+    Angles in degrees, moves in pixels, factors of zoom, each (N,) or one for all; they mean what they do in Keras's
+    apply_affine_transform.
+    """
+    turn, lean = np.radians(theta), np.radians(np.add(theta, shear))
+    x_cells = np.cos(turn) * zx, -np.sin(lean) * zy, np.cos(turn) * tx - np.sin(turn) * ty + MIDDLE
+    y_cells = np.sin(turn) * zx, np.cos(lean) * zy, np.sin(turn) * tx + np.cos(turn) * ty + MIDDLE
+    matrices = np.stack(np.broadcast_arrays(*x_cells, *y_cells), axis=-1).astype(np.float32).reshape(-1, 2, 3)
+    return (PIXELS @ matrices.swapaxes(1, 2)).reshape(-1, FIELD, FIELD, 2)
 
 
-def vary_pen(x: np.ndarray) -> np.ndarray:
-    """Bend a digit (28, 28, 1), 0 .. 1, and draw it with another pen: thicker, thinner or out of focus.
+def draw_poses(ranges: ImageDataGenerator, count: int) -> dict[str, np.ndarray]:
+    """Draw for so many digits what Keras's get_random_transform draws for one."""
+
+    def about_zero(reach: float) -> np.ndarray:
+        return np.random.uniform(-reach, reach, count)  # of the global state, which Keras's iterator seeds
+
+    zx, zy = np.random.uniform(*ranges.zoom_range, (2, count))
+    return {
+        "theta": about_zero(ranges.rotation_range),
+        "shear": about_zero(ranges.shear_range),
+        "tx": about_zero(ranges.height_shift_range * FIELD),
+        "ty": about_zero(ranges.width_shift_range * FIELD),
+        "zx": zx,
+        "zy": zy,
+    }
+
+
+def draw_bends(count: int) -> np.ndarray:
+    """Draw how far each pixel of so many digits is out of its place, smoothly, (N, 28, 28, 2) in pixels."""
+    knots = np.random.uniform(0, 0.8, (count, 1, 1, 1)) * np.random.normal(0, 1, (count, 2, 5, 5))
+    return (SMOOTH @ knots.astype(np.float32) @ SMOOTH.T).transpose(0, 2, 3, 1)
+
+
+def look(batch: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return what a batch shows at points (N or 1, 28, 28, 2), between pixels in proportion, outside as at the edge."""
+    if len(batch) > 1000:  # OpenCV takes no more than 32,767 lines
+        parts = [slice(start, start + 1000) for start in range(0, len(batch), 1000)]
+        return np.concatenate([look(batch[part], points[part] if len(points) > 1 else points) for part in parts])
+    points = np.broadcast_to(points, (len(batch), *points.shape[1:])).clip(0, FIELD - 1)
+    points[..., 1] += FIELD * np.arange(len(batch))[:, np.newaxis, np.newaxis]  # one below the other, as one picture
+    column = cv2.remap(batch.reshape(-1, FIELD), points.reshape(-1, FIELD, 2), None, cv2.INTER_LINEAR)
+    return column.reshape(batch.shape)
+
+
+def change_pens(batch: np.ndarray) -> np.ndarray:
+    """Draw each digit of a batch with another pen: thicker or thinner, some out of focus.
 
     These are the ways in which pictures from outside MNIST still differ once the geometry has done its work.
     """
-    bend, thickness, blur = np.random.uniform(-1, 1, 3).tolist()  # of the global state, which Keras's generator seeds
-    knots = np.random.normal(0, 0.8 * abs(bend), (5, 5, 2)).astype(np.float32)
-    where = GRID + cv2.resize(knots, (FIELD, FIELD), interpolation=cv2.INTER_CUBIC)
-    ink = cv2.remap(x[..., 0], where, None, cv2.INTER_LINEAR)
-    if thickness > 0:
-        ink = ink + thickness * (cv2.dilate(ink, CROSS) - ink)
-    else:
-        ink = ink + 0.7 * thickness * (ink - cv2.erode(ink, CROSS))
-    if blur > 0.2:
-        ink = cv2.GaussianBlur(ink, (0, 0), 0.9 * blur)
-    return (ink / max(float(ink.max()), 0.3))[..., np.newaxis]
+    thickness, blur = np.random.uniform(-1, 1, (2, len(batch), 1, 1, 1)).astype(np.float32)
+    column = batch.reshape(-1, FIELD)  # as one picture, for the edges of each digit are paper
+    thick, thin = (change(column, CROSS).reshape(batch.shape) for change in (cv2.dilate, cv2.erode))
+    ink = np.where(thickness > 0, thick, thin)
+    ink -= batch
+    ink *= np.maximum(thickness, -0.7 * thickness)
+    ink += batch
+    for index in np.flatnonzero(blur > 0.2):
+        ink[index, ..., 0] = cv2.GaussianBlur(ink[index], (0, 0), 0.9 * blur[index].item())
+    ink /= np.maximum(ink.max(axis=(1, 2), keepdims=True), 0.3)
+    return ink
 
 
-def make_generator(recipe: Recipe) -> ImageDataGenerator:
-    """Make Keras's generator of augmented batches; here it warps with OpenCV instead of SciPy, to the same effect."""
-    from tensorflow.keras.preprocessing.image import ImageDataGenerator
+def make_batches(recipe: Recipe, batch: np.ndarray, targets: np.ndarray, seed: int) -> NumpyArrayIterator:
+    """Make Keras's endless iterator over augmented batches.
 
-    class Generator(ImageDataGenerator):
-        def apply_transform(self, x: np.ndarray, transform_parameters: dict[str, float]) -> np.ndarray:
-            return warp(x, transform_parameters)
+    It goes about a batch at a time, and with OpenCV, where Keras takes digit by digit with SciPy: to the same effect
+    in a tenth of the time.
+    """
+    from tensorflow.keras.preprocessing.image import ImageDataGenerator, NumpyArrayIterator
 
-    if not recipe.augment:
-        return Generator()
-    return Generator(**POSES, preprocessing_function=vary_pen if recipe.worldly else None)
+    class Batches(NumpyArrayIterator):
+        def _get_batches_of_transformed_samples(self, index_array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            points = find_points(**draw_poses(self.image_data_generator, len(index_array)))
+            if recipe.worldly:
+                points += draw_bends(len(index_array))
+            x = look(self.x[index_array], points)
+            return change_pens(x) if recipe.worldly else x, self.y[index_array]
+
+    ranges = ImageDataGenerator(**POSES if recipe.augment else {})
+    return Batches(batch, targets, ranges, recipe.batch_size, shuffle=True, seed=seed)
 
 
 def epoch_lines(epochs: int, say: Callable[[str], None]) -> keras.callbacks.Callback:
@@ -1146,7 +1218,90 @@ def epoch_lines(epochs: int, say: Callable[[str], None]) -> keras.callbacks.Call
     return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
 
 
-def calibrate(model: keras.Model, batch: np.ndarray, labels: np.ndarray) -> None:
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Switch tf.data's tuning off: after an epoch, its thread may hold training up for as long as that has taken."""
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
+def stream(batches: NumpyArrayIterator) -> tf.data.Dataset:
+    """Make the endless dataset of an iterator's batches; while the network trains, a few are made ahead."""
+    import tensorflow as tf
+
+    signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in (batches.x, batches.y))
+    return untuned(tf.data.Dataset.from_generator(lambda: batches, output_signature=signature).prefetch(8))
+
+
+def pick_strategy() -> tf.distribute.Strategy:
+    """Return how to spread each batch: over all GPUs (or virtual CPUs) if there are several."""
+    import tensorflow as tf
+
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(devices) < 2:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def train(
+    recipe: Recipe, parts: tuple[np.ndarray, ...], seed: int, callbacks: list[keras.callbacks.Callback]
+) -> tuple[keras.Model, dict[str, list[float]]]:
+    """Train a recipe's network on what `split_off` returns; return it with what was measured after each epoch.
+
+    With several devices, each gets as many digits of a batch as any other: the few too many are left out.
+    """
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(seed)
+    strategy = pick_strategy()
+    devices = strategy.num_replicas_in_sync
+    recipe = recipe._replace(batch_size=math.ceil(recipe.batch_size / devices) * devices)
+    x, y, x_validation, y_validation = parts
+    targets, validation_targets = (ONE_HOT[y], ONE_HOT[y_validation]) if recipe.one_hot else (y, y_validation)
+    if recipe.worldly:
+        x, targets = widen(x, targets, np.random.default_rng(seed))
+    whole, validation_whole = (len(array) // devices * devices for array in (x, x_validation))
+    batches = make_batches(recipe, to_batch(x[:whole]), targets[:whole], seed)
+    validation = to_batch(x_validation[:validation_whole]), validation_targets[:validation_whole]
+
+    with strategy.scope():
+        network = build_network(recipe)
+        compile_network(network, recipe, len(batches) * recipe.epochs)
+    history = network.fit(
+        stream(batches),
+        epochs=recipe.epochs,
+        steps_per_epoch=len(batches),
+        shuffle=False,  # the iterator has
+        validation_data=untuned(tf.data.Dataset.from_tensor_slices(validation).batch(1000 // devices * devices))
+        if validation_whole
+        else None,
+        callbacks=callbacks,
+        verbose=0,
+    )
+    trained = build_network(recipe)  # on one device again
+    trained.set_weights(network.get_weights())
+    return trained, history.history
+
+
+def unite(networks: list[keras.Model]) -> keras.Model:
+    """Make one network of several: its logits are the mean of theirs."""
+    import keras
+
+    if len(networks) == 1:
+        return networks[0]
+    entry = keras.Input((FIELD, FIELD, 1))
+    features = [keras.Sequential(network.layers[:-1])(entry) for network in networks]
+    last = keras.layers.Dense(10, activation="softmax")
+    united = keras.Model(entry, last(keras.layers.Concatenate()(features)))
+    kernels, biases = zip(*(network.layers[-1].get_weights() for network in networks), strict=True)
+    last.set_weights([np.concatenate(kernels) / len(networks), np.mean(biases, axis=0)])
+    return united
+
+
+def calibrate(network: keras.Model, batch: np.ndarray, labels: np.ndarray) -> None:
     """Divide a network's logits by the temperature at which its loss on digits not trained with is least.
 
     No answer changes, only how certain it is (Guo et al., 2017, On Calibration of Modern Neural Networks).
@@ -1154,43 +1309,37 @@ def calibrate(model: keras.Model, batch: np.ndarray, labels: np.ndarray) -> None
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
-    logits = np.log(np.maximum(model.predict(batch, batch_size=1000, verbose=0), 1e-12))  # but for a constant
+    logits = np.log(np.maximum(network.predict(batch, batch_size=1000, verbose=0), 1e-12))  # but for a constant
 
     def loss(temperature: float) -> float:
         return -float(log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels].mean())
 
     temperature = minimize_scalar(loss, bounds=(0.2, 5), method="bounded").x
-    model.layers[-1].set_weights([weight / temperature for weight in model.layers[-1].get_weights()])
+    network.layers[-1].set_weights([weight / temperature for weight in network.layers[-1].get_weights()])
 
 
-def train(
-    recipe: Recipe, data: Data, validation_split: float, seed: int, say: Callable[[str], None]
-) -> tuple[keras.Model, dict[str, list[float]]]:
-    """Train a recipe's network on a data set; return it with what was measured after each epoch."""
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    x, y, x_validation, y_validation = split_off(data, validation_split, seed)
-    targets, validation_targets = (np.eye(10)[y], np.eye(10)[y_validation]) if recipe.one_hot else (y, y_validation)
-    if recipe.worldly:
-        x, targets = widen(x, targets, np.random.default_rng(seed))
-    batches = make_generator(recipe).flow(to_batch(x), targets, batch_size=recipe.batch_size, seed=seed)
-    model = build_network(recipe, len(batches) * recipe.epochs)
-    history = model.fit(
-        batches,
-        epochs=recipe.epochs,
-        validation_data=(to_batch(x_validation), validation_targets) if len(x_validation) else None,
-        validation_batch_size=1000,
-        callbacks=[epoch_lines(recipe.epochs, say)],
-        verbose=0,
-    )
+def train_members(
+    recipe: Recipe, data: Data, validation_split: float, seeds: range, say: Callable[[str], None]
+) -> tuple[keras.Model, list[keras.Model], dict[str, list[float]]]:
+    """Train a network for each seed; return them as one, calibrated, and one by one, and their mean history."""
+    parts = split_off(data, validation_split)
+    networks, histories = [], []
+    for number, seed in enumerate(seeds, 1):
+        if len(seeds) > 1:
+            say(f"network {number} of {len(seeds)}, seed {seed}")
+        network, history = train(recipe, parts, seed, [epoch_lines(recipe.epochs, say)])
+        networks.append(network)
+        histories.append(history)
+    united = unite(networks)
+    x_validation, y_validation = parts[2:]
     if len(x_validation):
-        seen = make_generator(recipe).flow(
-            to_batch(x_validation), batch_size=len(x_validation), shuffle=False, seed=seed
-        )
-        calibrate(model, seen[0], y_validation)
-    model.compile(model.optimizer, model.loss, metrics=["accuracy"])  # so that Keras loads it without our metric
-    return model, history.history
+        recipe = recipe._replace(batch_size=len(x_validation))
+        calibrate(united, *next(make_batches(recipe, to_batch(x_validation), y_validation, seeds[0])))
+    return (
+        united,
+        networks,
+        {name: np.mean([history[name] for history in histories], axis=0).tolist() for name in histories[0]},
+    )
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
@@ -1216,7 +1365,7 @@ def measure(probs: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     return {
         "accuracy": float(np.mean(read == labels)),
         "loss": float(-np.mean(np.log(np.maximum(probs[np.arange(len(labels)), labels], 1e-7)))),
-        "r2": float(metrics.r2_score(np.eye(10)[labels], probs)),
+        "r2": float(metrics.r2_score(ONE_HOT[labels], probs)),
         "ece": calibration_error(probs.max(axis=1), read == labels),
         "precision": precision.tolist(),
         "recall": recall.tolist(),
@@ -1254,14 +1403,38 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def save_network(model: keras.Model, folder: Path, name: str) -> Path:
-    """Save a network as NAME.keras, to go on with in Keras, and NAME.onnx, to read with; return the latter's path."""
+def save_network(network: keras.Model, folder: Path, name: str, facts: dict[str, Any]) -> Path:
+    """Save a network as NAME.keras, to go on with in Keras, and NAME.onnx, to read with; return the latter's path.
+
+    The facts about it go into the .onnx file.
+    """
+    import onnx
+
     with written_whole(folder / f"{name}.keras") as part:
-        model.save(part)
+        network.save(part)
     path = folder / f"{name}.onnx"
     with written_whole(path) as part, warnings.catch_warnings(action="ignore", category=FutureWarning):
-        model.export(part, format="onnx", verbose=False)  # warns of NumPy names in tf2onnx
+        network.export(part, format="onnx", verbose=False)  # warns of NumPy names in tf2onnx
+        model = onnx.load(part)
+        onnx.helper.set_model_props(model, {fact: str(value) for fact, value in facts.items()})
+        onnx.save(model, part)
     return path
+
+
+def load_facts(path: Path) -> dict[str, str]:
+    """Return what an .onnx file says of its network."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        properties = onnx.load(path).metadata_props
+    except FileNotFoundError as err:
+        raise InputError(f"{path}: no such network; check the path") from err
+    except (DecodeError, OSError) as err:
+        raise InputError(f"{path}: cannot be read as .onnx; only such files say what they are") from err
+    if not properties:
+        raise InputError(f"{path}: says nothing of itself; train it with mnist_digits.py to have that")
+    return {fact.key: fact.value for fact in properties}
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1269,9 +1442,8 @@ def save_network(model: keras.Model, folder: Path, name: str) -> Path:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-UPRIGHT = {"theta": 0, "shear": 0, "tx": 0, "ty": 0, "zx": 1, "zy": 1}  # the pose of a digit left as it is
 CHANGES = {"theta": (-8, 8), "shear": (-10, 10), "zx": (0.9, 1.1), "zy": (0.9, 1.1)}  # about as in training
-SECOND_LOOKS = [UPRIGHT | {name: value} for name, values in CHANGES.items() for value in values]
+SECOND_LOOKS = [find_points(**{name: value}) for name, values in CHANGES.items() for value in values]
 
 
 def load_keras(path: Path) -> Predict:
@@ -1319,8 +1491,8 @@ def read_digits(digits: np.ndarray, predict: Predict) -> np.ndarray:
     probs = predict(batch)
     doubtful = np.flatnonzero(probs.max(axis=1) < SURE)
     if len(doubtful):
-        looks = [np.stack([warp(x, pose) for x in batch[doubtful]]) for pose in SECOND_LOOKS]
-        probs[doubtful] = np.mean([probs[doubtful], *map(predict, looks)], axis=0)
+        looks = [predict(look(batch[doubtful], points)) for points in SECOND_LOOKS]
+        probs[doubtful] = np.mean([probs[doubtful], *looks], axis=0)
     return probs
 
 
@@ -1572,6 +1744,7 @@ TRAINING_DEFAULTS = {
     "validation_split": 0.05,  # enough for the curves; what it takes from training costs accuracy
     "no_augment": False,
     "seed": 0,
+    "members": 1,
 }
 
 
@@ -1650,6 +1823,12 @@ def save_figure(figure: Figure, path: Path) -> None:
     say(f"saved {path}")
 
 
+def settings(args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
+    """Return all that a training can be repeated with."""
+    given = {name: getattr(args, name) for name in ("network", "seed", "members", "validation_split")}
+    return given | {name: value for name, value in recipe._asdict().items() if name != "layers"}
+
+
 def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     """Train a network, evaluate it and save it with all that is known of it; return the file to read with."""
     make_folder(args.output)
@@ -1661,20 +1840,23 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
         f"batches of {recipe.batch_size}, {'augmented' if recipe.augment else 'not augmented'}"
     )
     start = time.monotonic()
-    model, history = train(recipe, data, args.validation_split, args.seed, say)
-    seconds = time.monotonic() - start
-    probs = model.predict(to_batch(data.x_test), batch_size=1000, verbose=0)
+    seeds = range(args.seed, args.seed + args.members)
+    network, members, history = train_members(recipe, data, args.validation_split, seeds, say)
+    facts = {"data": data.name, **settings(args, recipe), "parameters": network.count_params()}
+    facts |= {"train_seconds": round(time.monotonic() - start, 1), "trained": time.strftime("%Y-%m-%d")}
+    probs, *of_members = [
+        each.predict(to_batch(data.x_test), batch_size=1000, verbose=0) for each in (network, *members)
+    ]
     measured = measure(probs, data.y_test)
     print(report(measured, len(probs)), file=sys.stderr if args.form else sys.stdout, flush=True)
 
-    path = save_network(model, args.output, data.name)
-    facts = {"parameters": model.count_params(), "train_seconds": round(seconds, 1), "data": data.name}
-    settings = {name: getattr(args, name) for name in ("network", "seed", "validation_split")}
-    settings |= {name: value for name, value in recipe._asdict().items() if name != "layers"}
-    save_metrics(args.output / "metrics.json", {**measured, **facts, **settings, "versions": versions()})
+    facts |= {"accuracy": measured["accuracy"], "versions": versions()}
+    facts["accuracy_of_members"] = [float(np.mean(each.argmax(axis=1) == data.y_test)) for each in of_members]
+    path = save_network(network, args.output, data.name, facts)
+    save_metrics(args.output / "metrics.json", {**measured, **facts})
     save_history(args.output / "history.csv", history)
     saved = f"{data.name}.keras, {data.name}.onnx, metrics.json and history.csv"
-    say(f"trained in {seconds:.0f} s; saved {saved} in {args.output}")
+    say(f"trained in {facts['train_seconds']:.0f} s; saved {saved} in {args.output}")
     if not args.no_plot:
         figures += [draw_history(history), draw_confusion(measured["confusion"])]
         figures += [draw_mistakes(data.x_test, data.y_test, probs)]
@@ -1721,10 +1903,12 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
 
 
 def find_network(output: Path) -> Path:
-    """Return the network to read with: that trained on MNIST, else, with a warning, that trained on `digits`."""
-    if (output / "mnist.onnx").is_file() or not (output / "digits.onnx").is_file():
+    """Return the network to read with: one trained here on MNIST or, with a warning, on `digits`; else the bundled."""
+    if (output / "mnist.onnx").is_file():
         return output / "mnist.onnx"
-    say(f"warning: reading with {output / 'digits.onnx'}, trained on 1,437 small digits; MNIST makes a far better one")
+    if not (output / "digits.onnx").is_file():
+        return BUNDLED
+    say(f"warning: reading with {output / 'digits.onnx'}, trained on 1,437 small digits; --model {BUNDLED} is better")
     return output / "digits.onnx"
 
 
@@ -1747,6 +1931,10 @@ def run(args: argparse.Namespace) -> int:
     """Train if asked to, or if there is nothing to read, then read; return the exit status."""
     figures: list[Figure] = []
     model = args.model
+    if args.model_info:
+        for fact, value in load_facts(model or find_network(args.output)).items():
+            print(f"{fact}: {value}")
+        return 0
     if args.train or not args.images:
         model = run_training(args, figures)
     status = 0
@@ -1780,7 +1968,8 @@ def plot_path(text: str) -> Path:
 
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     """Add what has a say in reading."""
-    group.add_argument("--model", type=Path, metavar="FILE", help="an .onnx or .keras network (DIR/mnist.onnx)")
+    group.add_argument("--model", type=Path, metavar="FILE", help="an .onnx or .keras network (the last one trained)")
+    group.add_argument("--model-info", action="store_true", help="print what the network's .onnx file says of it; exit")
     form = group.add_mutually_exclusive_group().add_argument
     form("--json", action="store_const", dest="form", const="json", help="print JSON, an object per line; no plot")
     form("--csv", action="store_const", dest="form", const="csv", help="print CSV; no plot")
@@ -1811,8 +2000,13 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     part = number(float, 0, 0.9, "a number from 0 to 0.9")
     add("--validation-split", type=part, metavar="P", help="share of the training digits to validate with (0.05)")
     add("--no-augment", action="store_true", default=None, help="train on the digits as they are (mlp always does)")
+    whole = number(int, 0, 2**31, "a whole number from 0")
+    add("--seed", type=whole, metavar="N", help="of all that is random (0)")
     add(
-        "--seed", type=number(int, 0, 2**32 - 1, "a whole number from 0"), metavar="N", help="of all that is random (0)"
+        "--members",
+        type=number(int, 1, 100, "a whole number from 1 to 100"),
+        metavar="N",
+        help="networks to unite, with seeds one after the other (1)",
     )
 
 
@@ -1837,7 +2031,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line; refuse flags that cannot go together with exit status 2."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    training = args.train or not args.images
+    training = args.train or not (args.images or args.model_info)
     for name, default in TRAINING_DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, default)
@@ -1845,6 +2039,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} is for training; add --train to train before reading")
     if args.model and training:
         parser.error("--model is for reading; name the pictures to read with it, without --train")
+    if args.model_info and args.train:
+        parser.error("--model-info is for a network that is there; train first, then ask")
     return args
 
 

@@ -2,10 +2,14 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
+from conftest import ROOT
 from sklearn.datasets import load_digits
 
 import mnist_digits as md
@@ -32,9 +36,9 @@ def test_lenet5_has_five_layers_and_mlp_three():
 
 @pytest.mark.parametrize("network", md.RECIPES)
 def test_every_network_reads_the_same_through_opencv_as_through_keras(network, tmp_path):
-    model = md.build_network(md.RECIPES[network], steps=10)
+    model = md.build_network(md.RECIPES[network])
     model.predict(np.zeros((1, 28, 28, 1), np.float32), verbose=0)
-    md.save_network(model, tmp_path, network)
+    md.save_network(model, tmp_path, network, {})
     batch = np.random.default_rng(3).random((7, 28, 28, 1), np.float32)
     fast = md.load_network(tmp_path / f"{network}.onnx")(batch)
     slow = md.load_network(tmp_path / f"{network}.keras")(batch)
@@ -58,11 +62,11 @@ def test_what_is_measured_agrees_with_a_count_by_hand():
 def test_the_validation_digits_are_no_training_digits():
     digits = np.arange(200, dtype=np.uint8)[:, None, None] * np.ones((28, 28), np.uint8)
     data = md.Data("toy", digits, np.arange(200) % 10, digits[:1], np.zeros(1, int))
-    x, _, x_validation, y_validation = md.split_off(data, 0.1, seed=0)
+    x, _, x_validation, y_validation = md.split_off(data, 0.1)
     assert len(x_validation) == 20
     assert not set(x[:, 0, 0]) & set(x_validation[:, 0, 0])
     assert np.bincount(y_validation).tolist() == [2] * 10
-    assert len(md.split_off(data, 0, seed=0)[2]) == 0
+    assert len(md.split_off(data, 0)[2]) == 0
 
 
 def test_a_failed_write_leaves_the_earlier_file(tmp_path):
@@ -83,9 +87,9 @@ def test_a_write_that_cannot_be_is_one_sentence(tmp_path):
 
 
 def test_a_data_set_with_a_dot_in_its_name_keeps_it(tmp_path):
-    model = md.build_network(md.RECIPES["mlp"], steps=10)
-    model.predict(np.zeros((1, 28, 28, 1), np.float32), verbose=0)
-    assert md.save_network(model, tmp_path, "emnist-1.2") == tmp_path / "emnist-1.2.onnx"
+    network = md.build_network(md.RECIPES["mlp"])
+    network.predict(np.zeros((1, 28, 28, 1), np.float32), verbose=0)
+    assert md.save_network(network, tmp_path, "emnist-1.2", {}) == tmp_path / "emnist-1.2.onnx"
     assert {path.name for path in tmp_path.iterdir()} == {"emnist-1.2.onnx", "emnist-1.2.keras"}
 
 
@@ -131,43 +135,109 @@ def test_one_epoch_on_mnist_is_a_good_network(mnist_file, tmp_path):
     assert metrics["data"] == "mnist"
 
 
-def test_the_warp_is_that_of_keras():
+@pytest.fixture
+def batch():
+    return md.to_batch(np.stack([md.enlarge_digit(image) for image in load_digits().images[:64]]))
+
+
+@pytest.fixture
+def original():
+    """Return Keras's own generator, in poses wide enough to show any difference."""
     from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-    original = ImageDataGenerator(
-        rotation_range=20,
-        shear_range=20,
-        zoom_range=0.2,
-        width_shift_range=0.1,
-        height_shift_range=0.1,
-        fill_mode="constant",
-    )
-    for image in load_digits().images[:50]:
-        x = md.to_batch(md.enlarge_digit(image)[np.newaxis])[0]
-        pose = original.get_random_transform(x.shape)
-        assert np.abs(md.warp(x, pose) - original.apply_transform(x, pose)).max() < 0.04, (
-            "1/32 pixel, OpenCV's old grid"
-        )
+    ranges = dict.fromkeys(("width_shift_range", "height_shift_range"), 0.1)
+    return ImageDataGenerator(rotation_range=20, shear_range=20, zoom_range=0.2, **ranges)
 
 
-def test_another_pen_leaves_a_digit_in_its_frame_and_range():
+def test_a_pose_looks_as_it_does_in_keras(batch, original):
+    drawn = [original.get_random_transform((28, 28, 1)) for _ in batch]
+    poses = {name: np.array([pose[name] for pose in drawn]) for name in ("theta", "shear", "tx", "ty", "zx", "zy")}
+    theirs = np.stack([original.apply_transform(x, pose) for x, pose in zip(batch, drawn, strict=True)])
+    assert np.abs(md.look(batch, md.find_points(**poses)) - theirs).max() < 0.04, "1/32 pixel, OpenCV's old grid"
+
+
+def test_poses_are_drawn_as_in_keras(original):
     np.random.seed(0)
-    x = md.to_batch(md.enlarge_digit(load_digits().images[3])[np.newaxis])[0]
-    varied = np.stack([md.vary_pen(x) for _ in range(200)])
+    ours, theirs = (
+        md.draw_poses(original, 5000),
+        [original.get_random_transform((28, 28, 1)) for _ in range(5000)],
+    )
+    for name, values in ours.items():
+        expected = np.array([pose[name] for pose in theirs])
+        assert np.allclose(values.min(), expected.min(), atol=0.02 * np.ptp(expected)), name
+        assert np.allclose(values.max(), expected.max(), atol=0.02 * np.ptp(expected)), name
+        assert np.std(values) == pytest.approx(np.std(expected), rel=0.05), name
+
+
+def test_any_number_of_digits_can_be_looked_at(batch):
+    many = np.concatenate([batch] * 40)
+    assert np.allclose(md.look(many, md.find_points()), many, atol=1e-6)
+    turned = md.find_points(theta=np.linspace(-30, 30, len(many)))
+    assert np.allclose(md.look(many, turned)[1500:1510], md.look(many[1500:1510], turned[1500:1510]), atol=1e-3)
+
+
+def test_outside_the_field_a_digit_goes_on_as_at_its_edge():
+    gray = np.full((2, 28, 28, 1), 0.25, np.float32)
+    gray[1] = 0.75
+    moved = md.look(gray, md.find_points(tx=20, ty=-20))
+    assert np.allclose(moved, gray), "nothing of its neighbour"
+
+
+def test_bends_are_smooth_and_small():
+    np.random.seed(0)
+    bends = md.draw_bends(500)
+    assert bends.shape == (500, 28, 28, 2)
+    assert 0.2 < bends.std() < 0.6, "pixels"
+    assert np.abs(np.diff(bends, axis=1)).max() < 1
+
+
+def test_another_pen_leaves_a_digit_in_its_frame_and_range(batch):
+    np.random.seed(0)
+    varied = md.change_pens(np.stack([batch[3]] * 200))
     assert varied.shape == (200, 28, 28, 1)
     assert varied.dtype == np.float32
     assert varied.min() >= 0
     assert varied.max() <= 1
-    assert np.ptp(varied.sum(axis=(1, 2, 3))) > 0.5 * x.sum(), "from thin to thick"
+    assert np.ptp(varied.sum(axis=(1, 2, 3))) > 0.5 * batch[3].sum(), "from thin to thick"
 
 
-def test_a_seed_makes_one_and_the_same_batch():
-    x = md.to_batch(np.stack([md.enlarge_digit(image) for image in load_digits().images[:64]]))
-    first, second = (
-        md.make_generator(md.RECIPES["cnn"]).flow(x, np.arange(64), batch_size=32, seed=5)[0] for _ in range(2)
-    )
+def test_a_seed_makes_one_and_the_same_batch(batch):
+    recipe = md.RECIPES["cnn"]._replace(batch_size=32)
+    first, second = (next(md.make_batches(recipe, batch, np.arange(64), seed=5)) for _ in range(2))
     assert np.array_equal(first[0], second[0])
-    assert not np.array_equal(first[0], x[first[1]])
+    assert not np.array_equal(first[0], batch[first[1]])
+
+
+def test_without_augmentation_the_digits_come_as_they_are(batch):
+    x, order = next(md.make_batches(md.RECIPES["mlp"], batch, np.arange(64), seed=5))
+    assert np.array_equal(x, batch[order])
+
+
+def test_networks_are_united_by_the_mean_of_their_logits(batch):
+    networks = [md.build_network(md.RECIPES["cnn"]) for _ in range(3)]
+    logits = np.mean([np.log(network.predict(batch, verbose=0)) for network in networks], axis=0)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.allclose(md.unite(networks).predict(batch, verbose=0), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("devices", [2, 3])
+def test_batches_are_spread_evenly_over_several_devices(devices, tmp_path):
+    program = f"""
+import sys, mnist_digits as md
+md.start_tensorflow()
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * {devices})
+print(md.pick_strategy().num_replicas_in_sync)
+sys.exit(md.main("--data digits --network mlp --epochs 20 --no-plot --output {tmp_path.name}".split()))
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path.parent, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{devices}\n")
+    assert json.loads((tmp_path / "metrics.json").read_text())["accuracy"] > 0.8
 
 
 def test_nondigits_are_of_every_kind_and_repeat_with_the_seed():
