@@ -40,6 +40,12 @@ import draw_samples  # noqa: E402
 import mnist_digits as md  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "reading.json"
+PARTS = {
+    "own": "one digit",
+    "multi": "several digits, the whole text",
+    "nondigit": "no digit, rightly refused",
+    "semeion": "Semeion, 16 x 16 pixels",
+}
 PEER = """
 import sys, os
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -208,6 +214,27 @@ def measure_accuracy(folder: Path, model: Path) -> list[dict]:
     return rows + [measure_set(path, model) for path in sorted((folder / "sets").glob("*.npz"))]
 
 
+def tables(result: dict) -> list[str]:
+    """Return the lines of the README's two tables: accuracy, then speed."""
+
+    def percent(share: float) -> str:
+        return f"{share:.1%}".replace("%", " %")
+
+    ways = ("invert and resize", "box and centre", "Tesseract")
+    lines = ["| read right | n | ours | invert and resize | MNIST's box and centre | Tesseract 5 |", "|---" * 6 + "|"]
+    for row in result["accuracy"]:
+        cells = [PARTS.get(row["part"], row["part"]), f"{row['n']:,}", f"**{percent(row['ours'])}**"]
+        lines.append(f"| {' | '.join(cells + [percent(row[way]) if way in row else '' for way in ways])} |")
+    lines += [
+        "| pictures a second, the whole process | n | ours | invert and resize, Keras | ratio |",
+        "|---" * 5 + "|",
+    ]
+    for row in result["speed"]:
+        ours, theirs = row["ours"]["per_second_whole"], row["peer"]["per_second_whole"]
+        lines.append(f"| {row['kind']} | {row['n']:,} | {ours:,.0f} | {theirs:,.0f} | {row['ratio_whole']} |")
+    return lines
+
+
 def main() -> None:
     """Measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -224,6 +251,7 @@ def main() -> None:
     result["accuracy"] = measure_accuracy(args.folder, args.model) if args.folder else []
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(*tables(result), sep="\n")
 
 
 if __name__ == "__main__":

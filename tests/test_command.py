@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,6 +100,44 @@ def test_the_plot_takes_any_number_of_pictures(pictures, trained, tmp_path, caps
     assert md.main([SAMPLE] * pictures + ["--output", str(trained), "--plot", str(plot)]) == 0
     assert plot.stat().st_size > 5000
     assert ("first 60 of 61" in capsys.readouterr().err) == (pictures > md.PLOT_LIMIT)
+
+
+def test_until_a_network_is_trained_the_bundled_one_reads(tmp_path, capsys):
+    assert md.find_network(tmp_path) == md.BUNDLED
+    paths = sorted(str(path) for path in md.SAMPLES.glob("*.[jp]*g"))
+    assert md.main([*paths, "--json", "--output", str(tmp_path)]) == 0
+    readings = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [reading["text"] for reading in readings] == [re.match(r"\d+", Path(path).name)[0] for path in paths]
+
+
+def test_the_bundled_network_is_small_and_says_what_it_is(capsys):
+    assert md.BUNDLED.stat().st_size <= 5e6
+    assert md.main(["--model-info", "--model", str(md.BUNDLED)]) == 0
+    facts = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert facts["data"] == "mnist"
+    assert float(facts["accuracy"]) >= 0.9975
+    assert {"network", "epochs", "members", "seed", "parameters", "versions"} <= facts.keys()
+
+
+def test_the_bundled_network_is_as_good_as_it_says(mnist_file):
+    data = md.load_data(str(mnist_file))
+    accuracy = np.mean(md.load_network(md.BUNDLED)(md.to_batch(data.x_test)).argmax(axis=1) == data.y_test)
+    assert accuracy == pytest.approx(float(md.load_facts(md.BUNDLED)["accuracy"]), abs=1e-4)
+
+
+def test_a_trained_network_says_what_it_is(trained, capsys):
+    assert md.main(["--model-info", "--output", str(trained)]) == 0
+    facts = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert (facts["data"], facts["epochs"], facts["seed"]) == ("digits", "12", "0")
+    assert float(facts["accuracy"]) == json.loads((trained / "metrics.json").read_text())["accuracy"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a network"])
+def test_a_file_that_says_nothing_of_itself_is_told(content, tmp_path, capsys):
+    if content is not None:
+        (tmp_path / "other.onnx").write_bytes(content)
+    assert md.main(["--model-info", "--model", str(tmp_path / "other.onnx")]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'other.onnx'}: ")
 
 
 def test_a_network_on_mnist_is_preferred_to_one_on_small_digits(tmp_path, capsys):

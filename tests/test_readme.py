@@ -1,9 +1,12 @@
 """The README against the program: every command in it parses, every flag has help and is told of."""
 
+import json
 import re
 import shlex
 
 import pytest
+import reading
+import training
 from conftest import ROOT
 
 import mnist_digits as md
@@ -35,3 +38,22 @@ def test_every_flag_has_help_and_stands_in_the_readme():
 def test_the_pictures_in_the_readme_are_there():
     for path in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / path).is_file(), path
+
+
+def test_every_number_measured_stands_in_the_readme_as_it_was_measured():
+    read, trained, bundled = (
+        json.loads(path.read_text(encoding="utf-8")) for path in (reading.RESULTS, training.RESULTS, training.BUNDLED)
+    )
+    multi, own = ({row["part"]: row for row in read["accuracy"]}[part] for part in ("multi", "own"))
+    memory = {who: read["speed"][0][who]["peak_mb"] for who in ("ours", "peer")}
+    rates = trained["augmentation, digits a second"]
+    sentences = [
+        f"{100 * multi['ours, of digits']:.1f} % are right",
+        f"within {100 * own['ece']:.1f} %",
+        f"stays at {memory['ours']} MB",
+        f"grows to {memory['peer']} MB",
+        f"{rates['ours, the same'] / rates['Keras']:.1f} times",
+        f"calibration error {100 * bundled['ece']:.2f} %",
+    ]
+    for line in [*reading.tables(read), *training.table(trained, bundled), *sentences]:
+        assert line in README, line
