@@ -22,11 +22,13 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import hashlib
 import json
 import math
 import os
 import platform
 import re
+import shutil
 import socket
 import stat
 import sys
@@ -1200,22 +1202,72 @@ def make_batches(recipe: Recipe, batch: np.ndarray, targets: np.ndarray, seed: i
     return Batches(batch, targets, ranges, recipe.batch_size, shuffle=True, seed=seed)
 
 
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the place of `path` once that has ended well."""
+    part = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield part
+        part.replace(path)
+    except OSError as err:
+        raise InputError(f"{path}: cannot be written ({err.strerror}); make room or choose another place") from err
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def checkpoint_writer(network: keras.Model, path: Path, history: dict[str, list[float]]) -> keras.callbacks.Callback:
+    """Make the callback that saves after each epoch all that training needs to go on: weights, optimizer, history.
+
+    The history is saved first and may be an epoch longer than what the weights have seen, if it ends in between.
+    """
+    import keras
+
+    def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
+        for name, value in logs.items():
+            history.setdefault(name, []).append(float(value))
+        with written_whole(path.with_suffix(".json")) as part:
+            part.write_text(json.dumps(history), encoding="utf-8")
+        with written_whole(path) as part:
+            network.save_weights(part)
+
+    return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
+
+
+def load_checkpoint(network: keras.Model, path: Path, batches: NumpyArrayIterator) -> dict[str, list[float]]:
+    """Take a network and its batches to where a checkpoint was saved; return the history until then."""
+    try:
+        network.optimizer.build(network.trainable_variables)
+        network.load_weights(path)
+        history = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError) as err:
+        raise InputError(f"{path}: cannot be resumed from; start anew without --resume") from err
+    steps = int(network.optimizer.iterations)
+    batches.total_batches_seen = steps  # which seeds each batch
+    for layer in network.layers:
+        if hasattr(layer, "seed_generator"):  # counts the steps as well
+            layer.seed_generator.state.assign_add([0, steps])
+    return {name: values[: steps // len(batches)] for name, values in history.items()}
+
+
 def epoch_lines(epochs: int, say: Callable[[str], None]) -> keras.callbacks.Callback:
     """Make the callback that says after each epoch how far training has come and how long it will go on."""
     import keras
 
-    start = time.monotonic()
+    starts = {}
+
+    def on_epoch_begin(epoch: int, logs: dict[str, float]) -> None:
+        starts[epoch] = time.monotonic()
 
     def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
         done = epoch + 1
-        left = math.ceil((time.monotonic() - start) / done * (epochs - done))
+        left = math.ceil((time.monotonic() - min(starts.values())) / len(starts) * (epochs - done))
         validation = f"  validation {logs['val_accuracy']:.2%}" if "val_accuracy" in logs else ""
         say(
             f"epoch {done:{len(str(epochs))}}/{epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.2%}"
             f"{validation}  {left // 60} min {left % 60:02} s left"
         )
 
-    return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
+    return keras.callbacks.LambdaCallback(on_epoch_begin=on_epoch_begin, on_epoch_end=on_epoch_end)
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -1245,19 +1297,14 @@ def pick_strategy() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def train(
-    recipe: Recipe, parts: tuple[np.ndarray, ...], seed: int, callbacks: list[keras.callbacks.Callback]
-) -> tuple[keras.Model, dict[str, list[float]]]:
-    """Train a recipe's network on what `split_off` returns; return it with what was measured after each epoch.
+def feed(
+    recipe: Recipe, parts: tuple[np.ndarray, ...], seed: int, devices: int
+) -> tuple[NumpyArrayIterator, tf.data.Dataset | None]:
+    """Return the batches to train with and, if there are any digits for it, the dataset to validate with.
 
-    With several devices, each gets as many digits of a batch as any other: the few too many are left out.
+    Each of several devices gets as many digits of a batch as any other: the few too many are left out.
     """
-    import keras
     import tensorflow as tf
-
-    keras.utils.set_random_seed(seed)
-    strategy = pick_strategy()
-    devices = strategy.num_replicas_in_sync
 
     def even(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         return tuple(array[: len(array) // devices * devices] for array in arrays)
@@ -1269,21 +1316,43 @@ def train(
     recipe = recipe._replace(batch_size=math.ceil(recipe.batch_size / devices) * devices)
     batches = make_batches(recipe, *even(to_batch(x), targets), seed)
     validation = tf.data.Dataset.from_tensor_slices(even(to_batch(x_validation), validation_targets))
+    return batches, untuned(validation.batch(1000 // devices * devices)) if len(validation) else None
+
+
+def train(
+    recipe: Recipe,
+    parts: tuple[np.ndarray, ...],
+    seed: int,
+    checkpoint: Path,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> tuple[keras.Model, dict[str, list[float]]]:
+    """Train a recipe's network on what `split_off` returns; return it with what was measured after each epoch.
+
+    The checkpoint, a path that ends in .weights.h5, is saved after each epoch; if it is there, training goes on from
+    it, and in the end nothing differs from a training that was never stopped.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    strategy = pick_strategy()
+    batches, validation = feed(recipe, parts, seed, strategy.num_replicas_in_sync)
     with strategy.scope():
         network = build_network(recipe)
         compile_network(network, recipe, len(batches) * recipe.epochs)
-    history = network.fit(
+        history = load_checkpoint(network, checkpoint, batches) if checkpoint.is_file() else {}
+    network.fit(
         stream(batches),
+        initial_epoch=len(history.get("loss", [])),
         epochs=recipe.epochs,
         steps_per_epoch=len(batches),
         shuffle=False,  # the iterator has
-        validation_data=untuned(validation.batch(1000 // devices * devices)) if len(validation) else None,
-        callbacks=callbacks,
+        validation_data=validation,
+        callbacks=[checkpoint_writer(network, checkpoint, history), *callbacks],
         verbose=0,
     )
     trained = build_network(recipe)  # on one device again
     trained.set_weights(network.get_weights())
-    return trained, history.history
+    return trained, history
 
 
 def unite(networks: list[keras.Model]) -> keras.Model:
@@ -1319,15 +1388,19 @@ def calibrate(network: keras.Model, batch: np.ndarray, labels: np.ndarray) -> No
 
 
 def train_members(
-    recipe: Recipe, data: Data, validation_split: float, seeds: range, say: Callable[[str], None]
+    recipe: Recipe, data: Data, validation_split: float, seeds: range, folder: Path, say: Callable[[str], None]
 ) -> tuple[keras.Model, list[keras.Model], dict[str, list[float]]]:
-    """Train a network for each seed; return them as one, calibrated, and one by one, and their mean history."""
+    """Train a network for each seed; return them as one, calibrated, and one by one, and their mean history.
+
+    Their checkpoints are kept in a folder.
+    """
     parts = split_off(data, validation_split)
     networks, histories = [], []
     for number, seed in enumerate(seeds, 1):
         if len(seeds) > 1:
             say(f"network {number} of {len(seeds)}, seed {seed}")
-        network, history = train(recipe, parts, seed, [epoch_lines(recipe.epochs, say)])
+        checkpoint = folder / f"seed-{seed}.weights.h5"
+        network, history = train(recipe, parts, seed, checkpoint, [epoch_lines(recipe.epochs, say)])
         networks.append(network)
         histories.append(history)
     united = unite(networks)
@@ -1385,19 +1458,6 @@ def report(measured: dict[str, Any], tested: int) -> str:
         confusion = " ".join(f"{count:4}" if count else "   ." for count in counts)
         lines.append(f"{digit:>5}  {precision:9.2%} {recall:7.2%} {f1:7.2%}           {confusion}")
     return "\n".join(lines)
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the place of `path` once that has ended well."""
-    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield part
-        part.replace(path)
-    except OSError as err:
-        raise InputError(f"{path}: cannot be written ({err.strerror}); make room or choose another place") from err
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def save_network(network: keras.Model, folder: Path, name: str, facts: dict[str, Any]) -> Path:
@@ -1742,6 +1802,7 @@ TRAINING_DEFAULTS = {
     "no_augment": False,
     "seed": 0,
     "members": 1,
+    "resume": False,
 }
 
 
@@ -1783,10 +1844,10 @@ def choose_recipe(args: argparse.Namespace, count: int) -> Recipe:
     )
 
 
-def save_metrics(path: Path, metrics: dict[str, Any]) -> None:
+def save_json(path: Path, facts: dict[str, Any]) -> None:
     """Save what was measured and how it came about."""
     with written_whole(path) as part:
-        part.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
@@ -1826,6 +1887,32 @@ def settings(args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
     return given | {name: value for name, value in recipe._asdict().items() if name != "layers"}
 
 
+def open_checkpoints(args: argparse.Namespace, data: Data, recipe: Recipe) -> Path:
+    """Return the folder for checkpoints: that of the run to be resumed, else an empty one for this run.
+
+    It holds what was asked for, so that nothing else is gone on with.
+    """
+    folder = args.output / "checkpoint"
+    asked = settings(args, recipe) | {
+        "data": hashlib.sha256(data.x_train.tobytes() + data.y_train.tobytes()).hexdigest()
+    }
+    if not args.resume:
+        shutil.rmtree(folder, ignore_errors=True)
+        make_folder(folder)
+        save_json(folder / "settings.json", asked)
+        return folder
+    try:
+        kept = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise InputError(f"{folder}: no training to go on with; start anew without --resume") from err
+    other = ", ".join(name for name in asked if asked[name] != kept.get(name))
+    if other:
+        raise InputError(
+            f"{folder}: the training there had other {other}; give the same, or start anew without --resume"
+        )
+    return folder
+
+
 def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     """Train a network, evaluate it and save it with all that is known of it; return the file to read with."""
     make_folder(args.output)
@@ -1838,7 +1925,8 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     )
     start = time.monotonic()
     seeds = range(args.seed, args.seed + args.members)
-    network, members, history = train_members(recipe, data, args.validation_split, seeds, say)
+    folder = open_checkpoints(args, data, recipe)
+    network, members, history = train_members(recipe, data, args.validation_split, seeds, folder, say)
     facts = {"data": data.name, **settings(args, recipe), "parameters": network.count_params()}
     facts |= {"train_seconds": round(time.monotonic() - start, 1), "trained": time.strftime("%Y-%m-%d")}
     probs, *of_members = [
@@ -1850,8 +1938,9 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     facts |= {"accuracy": measured["accuracy"], "versions": versions()}
     facts["accuracy_of_members"] = [float(np.mean(each.argmax(axis=1) == data.y_test)) for each in of_members]
     path = save_network(network, args.output, data.name, facts)
-    save_metrics(args.output / "metrics.json", {**measured, **facts})
+    save_json(args.output / "metrics.json", {**measured, **facts})
     save_history(args.output / "history.csv", history)
+    shutil.rmtree(folder, ignore_errors=True)
     saved = f"{data.name}.keras, {data.name}.onnx, metrics.json and history.csv"
     say(f"trained in {facts['train_seconds']:.0f} s; saved {saved} in {args.output}")
     if not args.no_plot:
@@ -2005,6 +2094,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="networks to unite, with seeds one after the other (1)",
     )
+    add("--resume", action="store_true", default=None, help="go on with a training that was stopped")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -2054,7 +2144,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        say("stopped; what was saved before is as it was")
+        say("stopped; what was saved before is as it was, and --resume goes on with a training")
         return 130
 
 

@@ -20,6 +20,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -71,7 +72,9 @@ def train_ours(part: str, data: md.Data, seed: int, clock: Clock) -> keras.Model
     if "--epochs 1" in part:
         recipe = recipe._replace(epochs=1)
     clock.start = time.perf_counter()
-    return md.train(recipe, md.split_off(data, md.TRAINING_DEFAULTS["validation_split"]), seed, [clock])[0]
+    parts = md.split_off(data, md.TRAINING_DEFAULTS["validation_split"])
+    with tempfile.TemporaryDirectory() as folder:
+        return md.train(recipe, parts, seed, Path(folder) / "checkpoint.weights.h5", [clock])[0]
 
 
 def train_peer(data: md.Data, seed: int, clock: Clock) -> keras.Model:
