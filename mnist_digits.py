@@ -45,6 +45,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(10**8))  # more would take over a gigabyte, or be a bomb
+
 import cv2
 import numpy as np
 
@@ -1444,6 +1446,12 @@ def measure(probs: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     }
 
 
+def test(network: keras.Model, data: Data) -> tuple[np.ndarray, dict[str, Any]]:
+    """Read a data set's test digits; return their probs (N, 10) and what `measure` finds."""
+    probs = network.predict(to_batch(data.x_test), batch_size=1000, verbose=0)
+    return probs, measure(probs, data.y_test)
+
+
 def report(measured: dict[str, Any], tested: int) -> str:
     """Lay out what `measure` found as one table, a line per digit."""
     lines = [
@@ -1604,6 +1612,13 @@ def percent(confidence: float) -> str:
     return f"{min(math.floor(confidence * 1000) / 10, 99.9):.1f}%"
 
 
+def printable(path: str) -> str:
+    """Return a path on one line: what would break it, control characters and bytes that are no text, as escapes."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in path
+    )
+
+
 def to_record(reading: Reading) -> dict[str, Any]:
     """Return a reading as the object that --json prints."""
     page = reading.page
@@ -1693,8 +1708,8 @@ def draw_mistakes(digits: np.ndarray, labels: np.ndarray, probs: np.ndarray) -> 
 
 
 def file_name(path: str) -> str:
-    """Return the name of a file with a question mark for each byte that is no character."""
-    return Path(path).name.encode("utf-8", "replace").decode()
+    """Return the name of a file as it can be drawn."""
+    return printable(Path(path).name)
 
 
 def draw_page(axes: Axes, reading: Reading) -> None:
@@ -1792,6 +1807,7 @@ def draw_stages(reading: Reading) -> Figure:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+ROOM = 50e6  # bytes, more than a network with all its figures and checkpoints takes
 TRAINING_DEFAULTS = {
     "data": "mnist",
     "network": "cnn",
@@ -1812,12 +1828,15 @@ def say(message: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, if it is not there, and make sure that files can be written in it."""
+    """Make a folder, if it is not there, and make sure that files can be written in it and have room."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
+        room = shutil.disk_usage(folder).free
     except OSError as err:
         raise InputError(f"{folder}: cannot be written in ({err.strerror}); choose another folder") from err
+    if room < ROOM:
+        raise InputError(f"{folder}: only {room / 1e6:.0f} MB left on its disk; make room for {ROOM / 1e6:.0f} MB")
 
 
 def load_data_or_digits(source: str) -> Data:
@@ -1887,30 +1906,54 @@ def settings(args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
     return given | {name: value for name, value in recipe._asdict().items() if name != "layers"}
 
 
-def open_checkpoints(args: argparse.Namespace, data: Data, recipe: Recipe) -> Path:
-    """Return the folder for checkpoints: that of the run to be resumed, else an empty one for this run.
+def compare_settings(path: Path, asked: dict[str, Any]) -> None:
+    """Raise InputError unless the training to be resumed was asked for just so."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise InputError(f"{path.parent}: no training to go on with; start anew without --resume") from err
+    other = ", ".join(name for name in asked if asked[name] != kept.get(name))
+    if other:
+        raise InputError(f"{path.parent}: the training there has other {other}; give the same, or leave out --resume")
 
-    It holds what was asked for, so that nothing else is gone on with.
+
+@contextmanager
+def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> Iterator[Path]:
+    """Yield the folder for checkpoints: that of the run to be resumed, else an empty one; remove it in the end.
+
+    It holds what was asked for, so that nothing else is gone on with, and is locked against a second run.
     """
+    from filelock import FileLock, Timeout
+
     folder = args.output / "checkpoint"
     asked = settings(args, recipe) | {
         "data": hashlib.sha256(data.x_train.tobytes() + data.y_train.tobytes()).hexdigest()
     }
-    if not args.resume:
-        shutil.rmtree(folder, ignore_errors=True)
-        make_folder(folder)
-        save_json(folder / "settings.json", asked)
-        return folder
+    make_folder(folder)
     try:
-        kept = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise InputError(f"{folder}: no training to go on with; start anew without --resume") from err
-    other = ", ".join(name for name in asked if asked[name] != kept.get(name))
-    if other:
-        raise InputError(
-            f"{folder}: the training there had other {other}; give the same, or start anew without --resume"
-        )
-    return folder
+        with FileLock(folder / "lock", timeout=0):
+            if args.resume:
+                compare_settings(folder / "settings.json", asked)
+            else:
+                for path in folder.glob("*.*"):
+                    path.unlink()
+                save_json(folder / "settings.json", asked)
+            yield folder
+    except Timeout as err:
+        raise InputError(f"{folder}: in use by another training; wait for it or choose another --output") from err
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def save_training(
+    output: Path, network: keras.Model, history: dict[str, list[float]], measured: dict[str, Any], facts: dict[str, Any]
+) -> Path:
+    """Save a network, its history and all that is known of it; return the file to read with."""
+    path = save_network(network, output, facts["data"], facts | {"accuracy": measured["accuracy"]})
+    save_json(output / "metrics.json", measured | facts)
+    save_history(output / "history.csv", history)
+    saved = f"{facts['data']}.keras, {facts['data']}.onnx, metrics.json and history.csv"
+    say(f"trained in {facts['train_seconds']:.0f} s; saved {saved} in {output}")
+    return path
 
 
 def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
@@ -1924,25 +1967,15 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
         f"batches of {recipe.batch_size}, {'augmented' if recipe.augment else 'not augmented'}"
     )
     start = time.monotonic()
-    seeds = range(args.seed, args.seed + args.members)
-    folder = open_checkpoints(args, data, recipe)
-    network, members, history = train_members(recipe, data, args.validation_split, seeds, folder, say)
-    facts = {"data": data.name, **settings(args, recipe), "parameters": network.count_params()}
-    facts |= {"train_seconds": round(time.monotonic() - start, 1), "trained": time.strftime("%Y-%m-%d")}
-    probs, *of_members = [
-        each.predict(to_batch(data.x_test), batch_size=1000, verbose=0) for each in (network, *members)
-    ]
-    measured = measure(probs, data.y_test)
-    print(report(measured, len(probs)), file=sys.stderr if args.form else sys.stdout, flush=True)
-
-    facts |= {"accuracy": measured["accuracy"], "versions": versions()}
-    facts["accuracy_of_members"] = [float(np.mean(each.argmax(axis=1) == data.y_test)) for each in of_members]
-    path = save_network(network, args.output, data.name, facts)
-    save_json(args.output / "metrics.json", {**measured, **facts})
-    save_history(args.output / "history.csv", history)
-    shutil.rmtree(folder, ignore_errors=True)
-    saved = f"{data.name}.keras, {data.name}.onnx, metrics.json and history.csv"
-    say(f"trained in {facts['train_seconds']:.0f} s; saved {saved} in {args.output}")
+    with checkpoint_folder(args, data, recipe) as folder:
+        seeds = range(args.seed, args.seed + args.members)
+        network, members, history = train_members(recipe, data, args.validation_split, seeds, folder, say)
+        facts = {"data": data.name, **settings(args, recipe), "parameters": network.count_params()}
+        facts |= {"train_seconds": round(time.monotonic() - start, 1), "trained": time.strftime("%Y-%m-%d")}
+        facts |= {"accuracy_of_members": [test(member, data)[1]["accuracy"] for member in members]}
+        probs, measured = test(network, data)
+        print(report(measured, len(probs)), file=sys.stderr if args.form else sys.stdout, flush=True)
+        path = save_training(args.output, network, history, measured, facts | {"versions": versions()})
     if not args.no_plot:
         figures += [draw_history(history), draw_confusion(measured["confusion"])]
         figures += [draw_mistakes(data.x_test, data.y_test, probs)]
@@ -1960,7 +1993,7 @@ def print_reading(reading: Reading, form: str | None) -> None:
         row = [path, reading.text, "" if error else percent(reading.confidence), error]
         csv.writer(sys.stdout, lineterminator="\n").writerow(row)
     elif not error:
-        print(path, reading.text.replace("\n", " "), percent(reading.confidence), sep="\t", flush=True)
+        print(printable(path), reading.text.replace("\n", " "), percent(reading.confidence), sep="\t", flush=True)
 
 
 def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) -> int:
@@ -1973,7 +2006,7 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
     for count, reading in enumerate(read_pictures(paths, predict, args.min_confidence, args.one, args.explain), 1):
         print_reading(reading, args.form)
         if reading.page.error:
-            say(f"error: {reading.page.path}: {reading.page.error}")
+            say(f"error: {printable(reading.page.path)}: {reading.page.error}")
             status = 1
         if reading.page.stages:
             name = f"{count:03}-{Path(reading.page.path).stem}.png"
@@ -2133,6 +2166,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0 if all was done, 1 if something could not be, 130 after Ctrl-C."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # either may be closed
+        stream.reconfigure(errors="backslashreplace")  # of any name, whatever the terminal can show
     args = parse_arguments(argv)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # of a damaged file, our own sentence tells
     try:

@@ -1,0 +1,261 @@
+"""Trust: whatever comes in, nothing is lost, nothing crashes, and what comes out can be parsed."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+from draw_samples import BLACK, pen, plain, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import mnist_digits as md
+
+SAMPLE = ROOT / "samples" / "4.png"
+SUFFIXES = (".png", ".jpg", ".webp", ".tiff", ".bmp", ".gif")
+TRAINING = ["--data", "digits", "--network", "cnn", "--epochs", "4", "--batch-size", "64", "--no-plot"]
+
+
+def train(output, *more, until=None):
+    """Run a training; kill it, as no program can prevent, after a line on stderr that begins with `until`."""
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), *TRAINING, "--output", str(output), *more]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if until and line.startswith(until):
+            process.kill()
+    return process.wait(), "".join(lines)
+
+
+def test_a_training_killed_and_resumed_ends_as_if_never_stopped(tmp_path):
+    never, killed = tmp_path / "never", tmp_path / "killed"
+    assert train(never)[0] == 0
+    killed.mkdir()
+    shutil.copy(never / "digits.onnx", killed)
+    for line in ("training", "epoch 1", "epoch 3"):
+        assert train(killed, *(["--resume"] if line.startswith("epoch 3") else []), until=line)[0] != 0
+        assert len(list(md.read_pictures([str(SAMPLE)], md.load_network(killed / "digits.onnx")))) == 1
+    status, err = train(killed, "--resume")
+    assert status == 0
+    assert "epoch 4/4" in err
+    assert "epoch 2/4" not in err
+    expected, metrics = (json.loads((folder / "metrics.json").read_text()) for folder in (never, killed))
+    del expected["train_seconds"], metrics["train_seconds"]
+    assert metrics == expected
+    assert (killed / "history.csv").read_text() == (never / "history.csv").read_text()
+    assert not (killed / "checkpoint").exists()
+
+
+def test_only_the_same_training_is_resumed(tmp_path, capsys):
+    assert md.main([*TRAINING, "--output", str(tmp_path), "--resume"]) == 1
+    assert "no training to go on with" in capsys.readouterr().err
+    (tmp_path / "checkpoint").mkdir(exist_ok=True)
+    (tmp_path / "checkpoint" / "settings.json").write_text('{"seed": 7}')
+    assert md.main([*TRAINING, "--output", str(tmp_path), "--resume"]) == 1
+    assert "has other network, seed, members" in capsys.readouterr().err
+
+
+def test_two_trainings_in_one_folder_do_not_mix(tmp_path, capsys):
+    from filelock import FileLock
+
+    (tmp_path / "checkpoint").mkdir()
+    with FileLock(tmp_path / "checkpoint" / "lock"):
+        assert md.main([*TRAINING, "--output", str(tmp_path)]) == 1
+    assert "in use by another training" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_before_training(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(md, "ROOM", 1e18)
+    assert md.main([*TRAINING, "--output", str(tmp_path)]) == 1
+    assert "make room" in capsys.readouterr().err
+
+
+def draw(rng, suffix):
+    """Draw one digit, sometimes in colour or with alpha, and encode it."""
+    page = plain(*rng.integers(20, 120, 2))
+    size = int(min(page.shape[:2]) * 0.7)
+    write(page, pen(str(rng.integers(10)), size, max(size / 12, 1), rng), 3, 3, BLACK)
+    if suffix == ".png" and rng.random() < 0.3:
+        page = cv2.cvtColor(page, cv2.COLOR_BGR2BGRA)
+    if suffix in {".png", ".tiff"} and rng.random() < 0.2:
+        page = page.astype(np.uint16) * 257
+    return cv2.imencode(suffix, page)[1]
+
+
+def mutate(content, rng):
+    """Change, cut or repeat some of a file's bytes."""
+    content = content.copy()
+    for _ in range(rng.integers(1, 6)):
+        place, length = rng.integers(len(content)), int(rng.integers(1, 9))
+        kind = rng.integers(4)
+        if kind == 0:
+            content[place : place + length] = rng.integers(0, 256, len(content[place : place + length]))
+        elif kind == 1:
+            content[place] ^= 1 << rng.integers(8)
+        elif kind == 2:
+            content = np.concatenate([content[:place], content[place + length :], content[:1]])
+        else:
+            content[place : place + length] = rng.choice([0, 255, 127, 128])
+    return content[: rng.integers(1, len(content) + 1)] if rng.random() < 0.2 else content
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_damaged_picture_is_read_or_refused(suffix, tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / f"picture{suffix}"
+    for _ in range(int(os.environ.get("FUZZ_CASES", "2400")) // len(SUFFIXES)):
+        mutate(draw(rng, suffix), rng).tofile(path)
+        page = md.open_page(str(path))
+        assert page.error or len(page.digits)
+
+
+def bomb(width, height):
+    """Make a small PNG that claims to be large."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(width + 1) * min(height, 3))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(60_000, 60_000), (20_000, 20_000), (2**31 - 1, 1), (1, 100_000)])
+def test_a_picture_that_claims_to_be_huge_is_refused(size, tmp_path):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(bomb(*size))
+    assert md.open_page(str(path)).error
+
+
+def test_a_strip_one_pixel_wide_is_no_digit(tmp_path):
+    path = tmp_path / "strip.png"
+    cv2.imwrite(str(path), np.full((60_000, 1), 255, np.uint8))
+    assert md.open_page(str(path)).error
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_exif_turns_a_photo(orientation, tmp_path):
+    page = plain(200, 120)
+    write(page, pen("7", 120, 10, np.random.default_rng(0)), 25, 40, BLACK)
+    turns = {3: [cv2.ROTATE_180], 6: [cv2.ROTATE_90_COUNTERCLOCKWISE], 8: [cv2.ROTATE_90_CLOCKWISE]}
+    for turn in turns.get(orientation, []):
+        page = cv2.rotate(page, turn)
+    flips = {2: 1, 4: 0, 5: None, 7: None}
+    if flips.get(orientation) is not None:
+        page = cv2.flip(page, flips[orientation])
+    elif orientation == 5:
+        page = cv2.transpose(page)
+    elif orientation == 7:
+        page = cv2.rotate(cv2.transpose(page), cv2.ROTATE_180)
+    jpeg = cv2.imencode(".jpg", page)[1].tobytes()
+    tags = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01" + struct.pack(">HH", orientation, 0) + b"\0\0\0\0"
+    path = tmp_path / "turned.jpg"
+    path.write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(tags) + 2) + tags + jpeg[2:])
+    (reading,) = md.read_pictures([str(path)], md.load_network(md.BUNDLED))
+    assert reading.text == "7"
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.full((40, 40), np.nan, np.float32),
+        np.pad(np.zeros((30, 8), np.float32), 30, constant_values=1),
+        np.pad(np.zeros((30, 8), np.uint16), 30, constant_values=65535),
+        np.zeros((40, 40, 4), np.uint8),
+    ],
+    ids=["nan", "float", "16 bits", "all transparent"],
+)
+def test_pictures_of_any_depth_are_read_or_refused(picture, tmp_path):
+    path = tmp_path / "picture.tiff"
+    cv2.imwrite(str(path), picture)
+    page = md.open_page(str(path))
+    assert page.error or len(page.digits)
+
+
+NAMES = ["tab\there.png", "line\nbreak.png", 'quote".png', "comma,.png", "-dash.png", os.fsdecode(b"\xff\xfe.png")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, such names cannot be")
+def test_any_name_leaves_the_output_parseable(tmp_path):
+    for name in NAMES:
+        shutil.copy(SAMPLE, tmp_path / name)
+    read = [sys.executable, str(ROOT / "mnist_digits.py"), str(tmp_path), "--model", str(md.BUNDLED), "--no-plot"]
+
+    def run(*more):
+        done = subprocess.run([*read, *more], capture_output=True, env=os.environ | {"LC_ALL": "C"})
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done.stdout.decode()
+
+    lines = run().splitlines()
+    assert len(lines) == len(NAMES)
+    assert all(len(line.split("\t")) == 3 for line in lines)
+    paths = {json.loads(line)["path"] for line in run("--json").splitlines()}
+    assert paths == {str(tmp_path / name) for name in NAMES}
+    assert len(list(csv.DictReader(io.StringIO(run("--csv"), newline="")))) == len(NAMES)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no FIFOs")
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert "pipe or device" in md.open_page(str(tmp_path / "pipe.png")).error
+    assert "pipe or device" in md.open_page("/dev/zero").error
+    assert list(md.picture_paths([str(tmp_path)])) == [str(tmp_path)], "neither the pipe nor the loop"
+
+
+def test_a_file_that_vanishes_does_not_stop_the_others(trained, tmp_path):
+    shutil.copy(SAMPLE, tmp_path / "2.png")
+    paths = [str(tmp_path / name) for name in ("1.png", "2.png")]
+    readings = list(md.read_pictures(paths, md.load_network(trained / "digits.onnx")))
+    assert [bool(reading.page.error) for reading in readings] == [True, False]
+
+
+def test_a_network_that_carries_code_is_refused(tmp_path):
+    import keras
+
+    network = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Lambda(lambda x: x[:, 0, :10, 0])])
+    network.save(tmp_path / "code.keras")
+    with pytest.raises(md.InputError, match="not a network that can be read"):
+        md.load_network(tmp_path / "code.keras")
+
+
+def test_a_closed_stdout_ends_it_quietly(trained):
+    command = f"{sys.executable} {ROOT / 'mnist_digits.py'} {SAMPLE} --output {trained} --no-plot >&-"
+    if sys.platform == "win32":
+        pytest.skip("a shell's way to close stdout")
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+
+
+GRAYS = arrays(np.uint8, st.tuples(st.integers(1, 90), st.integers(1, 90)))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(GRAYS)
+def test_any_ink_becomes_a_digit(ink):
+    if not ink.any():
+        ink[0, 0] = 255
+    digit = md.to_digit(ink)
+    assert (digit.shape, digit.dtype) == ((28, 28), np.uint8)
+    assert digit.max() > 200
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(GRAYS, st.booleans())
+def test_on_any_picture_marks_are_found_or_their_lack_is_told(gray, one):
+    stages = md.find_digits(gray, one)
+    assert bool(stages.error) != bool(stages.rows)
+    for row in stages.rows:
+        for mark in row:
+            assert md.to_digit(mark.ink).shape == (28, 28)
