@@ -195,7 +195,7 @@ def read_bytes(path: str) -> np.ndarray:
     except FileNotFoundError as err:
         raise InputError("no such file; check the path") from err
     except OSError as err:
-        raise InputError(f"cannot be opened ({err.strerror}); check the path and its permissions") from err
+        raise InputError(f"cannot be opened ({err.strerror or err}); check the path and its permissions") from err
     if not content.size:
         raise InputError("the file is empty; copy or save it again")
     return content
@@ -1108,7 +1108,7 @@ def widen(x: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple
     rare = find_rare(x, labels, 1 / 8)
     redrawn = [redraw(digit, rng) for digit in x[rare]]
     nondigits = make_nondigits(x, labels, len(x) // 8, rng)
-    doubt = np.full((len(nondigits), 10), 0.1)
+    doubt = np.full((len(nondigits), 10), 0.1, np.float32)
     return np.stack([*x, *redrawn, *nondigits]), np.concatenate([targets, targets[rare], doubt])
 
 
@@ -1162,8 +1162,8 @@ def look(batch: np.ndarray, points: np.ndarray) -> np.ndarray:
         return np.concatenate([look(batch[part], points[part] if len(points) > 1 else points) for part in parts])
     points = np.broadcast_to(points, (len(batch), *points.shape[1:])).clip(0, FIELD - 1)
     points[..., 1] += FIELD * np.arange(len(batch))[:, np.newaxis, np.newaxis]  # one below the other, as one picture
-    column = cv2.remap(batch.reshape(-1, FIELD), points.reshape(-1, FIELD, 2), None, cv2.INTER_LINEAR)
-    return column.reshape(batch.shape)
+    tower = cv2.remap(batch.reshape(-1, FIELD), points.reshape(-1, FIELD, 2), None, cv2.INTER_LINEAR)
+    return tower.reshape(batch.shape)
 
 
 def change_pens(batch: np.ndarray) -> np.ndarray:
@@ -1172,23 +1172,24 @@ def change_pens(batch: np.ndarray) -> np.ndarray:
     These are the ways in which pictures from outside MNIST still differ once the geometry has done its work.
     """
     thickness, blur = np.random.uniform(-1, 1, (2, len(batch), 1, 1, 1)).astype(np.float32)
-    column = batch.reshape(-1, FIELD)  # as one picture, for the edges of each digit are paper
-    thick, thin = (change(column, CROSS).reshape(batch.shape) for change in (cv2.dilate, cv2.erode))
-    ink = np.where(thickness > 0, thick, thin)
-    ink -= batch
-    ink *= np.maximum(thickness, -0.7 * thickness)
-    ink += batch
+    tower = batch.reshape(-1, FIELD)  # as one picture, for the edges of nearly every digit are paper
+    thick, thin = (change(tower, CROSS).reshape(batch.shape) for change in (cv2.dilate, cv2.erode))
+    drawn = np.where(thickness > 0, thick, thin)
+    drawn -= batch
+    drawn *= np.maximum(thickness, -0.7 * thickness)
+    drawn += batch
     for index in np.flatnonzero(blur > 0.2):
-        ink[index, ..., 0] = cv2.GaussianBlur(ink[index], (0, 0), 0.9 * blur[index].item())
-    ink /= np.maximum(ink.max(axis=(1, 2), keepdims=True), 0.3)
-    return ink
+        drawn[index, ..., 0] = cv2.GaussianBlur(drawn[index], (0, 0), 0.9 * blur[index].item())
+    drawn /= np.maximum(drawn.max(axis=(1, 2), keepdims=True), 0.3)
+    return drawn
 
 
-def make_batches(recipe: Recipe, batch: np.ndarray, targets: np.ndarray, seed: int) -> NumpyArrayIterator:
-    """Make Keras's endless iterator over augmented batches.
+def make_batches(
+    recipe: Recipe, batch: np.ndarray, targets: np.ndarray, seed: int, step: int = 0
+) -> NumpyArrayIterator:
+    """Make Keras's endless iterator over augmented batches, from a step of the training on.
 
-    It goes about a batch at a time, and with OpenCV, where Keras takes digit by digit with SciPy: to the same effect
-    in a tenth of the time.
+    It warps a batch at a time with OpenCV where Keras takes digit by digit with SciPy, to the same effect.
     """
     from tensorflow.keras.preprocessing.image import ImageDataGenerator, NumpyArrayIterator
 
@@ -1197,11 +1198,13 @@ def make_batches(recipe: Recipe, batch: np.ndarray, targets: np.ndarray, seed: i
             points = find_points(**draw_poses(self.image_data_generator, len(index_array)))
             if recipe.worldly:
                 points += draw_bends(len(index_array))
-            x = look(self.x[index_array], points)
-            return change_pens(x) if recipe.worldly else x, self.y[index_array]
+            seen = look(self.x[index_array], points)
+            return change_pens(seen) if recipe.worldly else seen, self.y[index_array]
 
     ranges = ImageDataGenerator(**POSES if recipe.augment else {})
-    return Batches(batch, targets, ranges, recipe.batch_size, shuffle=True, seed=seed)
+    batches = Batches(batch, targets, ranges, recipe.batch_size, shuffle=True, seed=seed)
+    batches.total_batches_seen = step  # which seeds each batch
+    return batches
 
 
 @contextmanager
@@ -1212,7 +1215,9 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield part
         part.replace(path)
     except OSError as err:
-        raise InputError(f"{path}: cannot be written ({err.strerror}); make room or choose another place") from err
+        raise InputError(
+            f"{path}: cannot be written ({err.strerror or err}); make room or choose another place"
+        ) from err
     finally:
         part.unlink(missing_ok=True)
 
@@ -1235,20 +1240,21 @@ def checkpoint_writer(network: keras.Model, path: Path, history: dict[str, list[
     return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
 
 
-def load_checkpoint(network: keras.Model, path: Path, batches: NumpyArrayIterator) -> dict[str, list[float]]:
-    """Take a network and its batches to where a checkpoint was saved; return the history until then."""
+def load_checkpoint(network: keras.Model, path: Path) -> tuple[int, dict[str, list[float]]]:
+    """Take a network to where a checkpoint was saved; return the steps and the history until then, or an epoch more."""
+    from keras import ops
+
     try:
         network.optimizer.build(network.trainable_variables)
         network.load_weights(path)
         history = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError) as err:
         raise InputError(f"{path}: cannot be resumed from; start anew without --resume") from err
-    steps = int(network.optimizer.iterations)
-    batches.total_batches_seen = steps  # which seeds each batch
+    steps = int(ops.convert_to_numpy(network.optimizer.iterations))
     for layer in network.layers:
         if hasattr(layer, "seed_generator"):  # counts the steps as well
             layer.seed_generator.state.assign_add([0, steps])
-    return {name: values[: steps // len(batches)] for name, values in history.items()}
+    return steps, history
 
 
 def epoch_lines(epochs: int, say: Callable[[str], None]) -> keras.callbacks.Callback:
@@ -1273,7 +1279,7 @@ def epoch_lines(epochs: int, say: Callable[[str], None]) -> keras.callbacks.Call
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Switch tf.data's tuning off: after an epoch, its thread may hold training up for as long as that has taken."""
+    """Switch tf.data's tuning off: at the end of an epoch, its thread can let training wait for seconds."""
     import tensorflow as tf
 
     options = tf.data.Options()
@@ -1281,12 +1287,16 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
-def stream(batches: NumpyArrayIterator) -> tf.data.Dataset:
-    """Make the endless dataset of an iterator's batches; while the network trains, a few are made ahead."""
+def stream(make: Callable[[], NumpyArrayIterator]) -> tf.data.Dataset:
+    """Make the endless dataset of the batches that `make()` begins; while the network trains, a few are made ahead.
+
+    Each time the dataset is opened, and with several devices Keras does so twice, it begins anew.
+    """
     import tensorflow as tf
 
+    batches = make()
     signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in (batches.x, batches.y))
-    return untuned(tf.data.Dataset.from_generator(lambda: batches, output_signature=signature).prefetch(8))
+    return untuned(tf.data.Dataset.from_generator(make, output_signature=signature).prefetch(8))
 
 
 def pick_strategy() -> tf.distribute.Strategy:
@@ -1299,14 +1309,13 @@ def pick_strategy() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def feed(
+def prepare(
     recipe: Recipe, parts: tuple[np.ndarray, ...], seed: int, devices: int
-) -> tuple[NumpyArrayIterator, tf.data.Dataset | None]:
-    """Return the batches to train with and, if there are any digits for it, the dataset to validate with.
+) -> tuple[Recipe, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
+    """Return what to train on and what to validate with, a batch and its targets each, and the recipe for it.
 
     Each of several devices gets as many digits of a batch as any other: the few too many are left out.
     """
-    import tensorflow as tf
 
     def even(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         return tuple(array[: len(array) // devices * devices] for array in arrays)
@@ -1316,9 +1325,7 @@ def feed(
     if recipe.worldly:
         x, targets = widen(x, targets, np.random.default_rng(seed))
     recipe = recipe._replace(batch_size=math.ceil(recipe.batch_size / devices) * devices)
-    batches = make_batches(recipe, *even(to_batch(x), targets), seed)
-    validation = tf.data.Dataset.from_tensor_slices(even(to_batch(x_validation), validation_targets))
-    return batches, untuned(validation.batch(1000 // devices * devices)) if len(validation) else None
+    return recipe, even(to_batch(x), targets), even(to_batch(x_validation), validation_targets)
 
 
 def train(
@@ -1334,21 +1341,26 @@ def train(
     it, and in the end nothing differs from a training that was never stopped.
     """
     import keras
+    import tensorflow as tf
 
     keras.utils.set_random_seed(seed)
     strategy = pick_strategy()
-    batches, validation = feed(recipe, parts, seed, strategy.num_replicas_in_sync)
+    devices = strategy.num_replicas_in_sync
+    recipe, training, validation = prepare(recipe, parts, seed, devices)
+    steps = math.ceil(len(training[0]) / recipe.batch_size)  # per epoch
     with strategy.scope():
         network = build_network(recipe)
-        compile_network(network, recipe, len(batches) * recipe.epochs)
-        history = load_checkpoint(network, checkpoint, batches) if checkpoint.is_file() else {}
+        compile_network(network, recipe, steps * recipe.epochs)
+        done, history = load_checkpoint(network, checkpoint) if checkpoint.is_file() else (0, {})
+    history = {name: values[: done // steps] for name, values in history.items()}
+    validation = tf.data.Dataset.from_tensor_slices(validation).batch(1000 // devices * devices)
     network.fit(
-        stream(batches),
-        initial_epoch=len(history.get("loss", [])),
+        stream(partial(make_batches, recipe, *training, seed, done)),
+        initial_epoch=done // steps,
         epochs=recipe.epochs,
-        steps_per_epoch=len(batches),
+        steps_per_epoch=steps,
         shuffle=False,  # the iterator has
-        validation_data=validation,
+        validation_data=untuned(validation) if len(validation) else None,
         callbacks=[checkpoint_writer(network, checkpoint, history), *callbacks],
         verbose=0,
     )
@@ -1469,7 +1481,7 @@ def report(measured: dict[str, Any], tested: int) -> str:
 
 
 def save_network(network: keras.Model, folder: Path, name: str, facts: dict[str, Any]) -> Path:
-    """Save a network as NAME.keras, to go on with in Keras, and NAME.onnx, to read with; return the latter's path.
+    """Save a network as NAME.keras, not compiled, for Keras, and NAME.onnx, to read with; return the latter's path.
 
     The facts about it go into the .onnx file.
     """
@@ -1492,7 +1504,7 @@ def load_facts(path: Path) -> dict[str, str]:
     from google.protobuf.message import DecodeError
 
     try:
-        properties = onnx.load(path).metadata_props
+        properties = onnx.load(path, format="protobuf").metadata_props
     except FileNotFoundError as err:
         raise InputError(f"{path}: no such network; check the path") from err
     except (DecodeError, OSError) as err:
@@ -1807,7 +1819,7 @@ def draw_stages(reading: Reading) -> Figure:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-ROOM = 50e6  # bytes, more than a network with all its figures and checkpoints takes
+ROOM = 100e6  # bytes for each member, more than the largest network takes with its checkpoint
 TRAINING_DEFAULTS = {
     "data": "mnist",
     "network": "cnn",
@@ -1828,15 +1840,12 @@ def say(message: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, if it is not there, and make sure that files can be written in it and have room."""
+    """Make a folder, if it is not there, and make sure that files can be written in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-        room = shutil.disk_usage(folder).free
     except OSError as err:
-        raise InputError(f"{folder}: cannot be written in ({err.strerror}); choose another folder") from err
-    if room < ROOM:
-        raise InputError(f"{folder}: only {room / 1e6:.0f} MB left on its disk; make room for {ROOM / 1e6:.0f} MB")
+        raise InputError(f"{folder}: cannot be written in ({err.strerror or err}); choose another folder") from err
 
 
 def load_data_or_digits(source: str) -> Data:
@@ -1897,7 +1906,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     make_folder(path.parent)
     with written_whole(path) as part, warnings.catch_warnings(action="ignore", category=UserWarning):
         figure.savefig(part, dpi=110)  # warns of letters in file names that its font lacks
-    say(f"saved {path}")
+    say(f"saved {printable(str(path))}")
 
 
 def settings(args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
@@ -1925,6 +1934,9 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
     """
     from filelock import FileLock, Timeout
 
+    room, needed = shutil.disk_usage(args.output).free, ROOM * args.members
+    if room < needed:
+        raise InputError(f"{args.output}: only {room / 1e6:,.0f} MB left there; make room for {needed / 1e6:,.0f} MB")
     folder = args.output / "checkpoint"
     asked = settings(args, recipe) | {
         "data": hashlib.sha256(data.x_train.tobytes() + data.y_train.tobytes()).hexdigest()
@@ -1935,6 +1947,8 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
             if args.resume:
                 compare_settings(folder / "settings.json", asked)
             else:
+                if (folder / "settings.json").is_file():
+                    say("starting anew; --resume would have gone on with the training that was stopped here")
                 for path in folder.glob("*.*"):
                     path.unlink()
                 save_json(folder / "settings.json", asked)
@@ -2022,13 +2036,9 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
 
 
 def find_network(output: Path) -> Path:
-    """Return the network to read with: one trained here on MNIST or, with a warning, on `digits`; else the bundled."""
-    if (output / "mnist.onnx").is_file():
-        return output / "mnist.onnx"
-    if not (output / "digits.onnx").is_file():
-        return BUNDLED
-    say(f"warning: reading with {output / 'digits.onnx'}, trained on 1,437 small digits; --model {BUNDLED} is better")
-    return output / "digits.onnx"
+    """Return the network to read with: one trained here on MNIST, else the bundled one."""
+    path = output / "mnist.onnx"
+    return path if path.is_file() else BUNDLED
 
 
 def show(figures: list[Figure]) -> None:
@@ -2052,7 +2062,7 @@ def run(args: argparse.Namespace) -> int:
     model = args.model
     if args.model_info:
         for fact, value in load_facts(model or find_network(args.output)).items():
-            print(f"{fact}: {value}")
+            print(printable(f"{fact}: {value}"))
         return 0
     if args.train or not args.images:
         model = run_training(args, figures)
@@ -2087,7 +2097,9 @@ def plot_path(text: str) -> Path:
 
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     """Add what has a say in reading."""
-    group.add_argument("--model", type=Path, metavar="FILE", help="an .onnx or .keras network (the last one trained)")
+    group.add_argument(
+        "--model", type=Path, metavar="FILE", help="an .onnx or .keras network (DIR/mnist.onnx or the bundled)"
+    )
     group.add_argument("--model-info", action="store_true", help="print what the network's .onnx file says of it; exit")
     form = group.add_mutually_exclusive_group().add_argument
     form("--json", action="store_const", dest="form", const="json", help="print JSON, an object per line; no plot")
@@ -2125,7 +2137,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
         "--members",
         type=number(int, 1, 100, "a whole number from 1 to 100"),
         metavar="N",
-        help="networks to unite, with seeds one after the other (1)",
+        help="train N networks with successive seeds and unite them (1)",
     )
     add("--resume", action="store_true", default=None, help="go on with a training that was stopped")
 
@@ -2159,27 +2171,30 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} is for training; add --train to train before reading")
     if args.model and training:
         parser.error("--model is for reading; name the pictures to read with it, without --train")
-    if args.model_info and args.train:
-        parser.error("--model-info is for a network that is there; train first, then ask")
+    if args.model_info and (args.train or args.images):
+        parser.error("--model-info tells of a network and does nothing else; leave out pictures and --train")
     return args
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0 if all was done, 1 if something could not be, 130 after Ctrl-C."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # either may be closed
-        stream.reconfigure(errors="backslashreplace")  # of any name, whatever the terminal can show
     args = parse_arguments(argv)
+    for output in (sys.stdout, sys.stderr):
+        if hasattr(output, "reconfigure"):  # neither a notebook's nor one that is closed
+            output.reconfigure(errors="backslashreplace")  # any name can be told, whatever the terminal can show
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # of a damaged file, our own sentence tells
     try:
         return run(args)
     except InputError as err:
-        say(f"error: {err}")
+        say(f"error: {printable(str(err))}")
         return 1
     except BrokenPipeError:  # as in `| head`, which has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        say("stopped; what was saved before is as it was, and --resume goes on with a training")
+        say("stopped; what was saved before is as it was")
+        if args.train or not args.images:
+            say("the same command with --resume goes on")
         return 130
 
 

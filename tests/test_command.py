@@ -126,7 +126,7 @@ def test_the_bundled_network_is_as_good_as_it_says(mnist_file):
 
 
 def test_a_trained_network_says_what_it_is(trained, capsys):
-    assert md.main(["--model-info", "--output", str(trained)]) == 0
+    assert md.main(["--model-info", "--model", str(trained / "digits.onnx")]) == 0
     facts = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert (facts["data"], facts["epochs"], facts["seed"]) == ("digits", "12", "0")
     assert float(facts["accuracy"]) == json.loads((trained / "metrics.json").read_text())["accuracy"]
@@ -140,12 +140,11 @@ def test_a_file_that_says_nothing_of_itself_is_told(content, tmp_path, capsys):
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'other.onnx'}: ")
 
 
-def test_a_network_on_mnist_is_preferred_to_one_on_small_digits(tmp_path, capsys):
+def test_a_network_trained_here_on_mnist_reads_instead_of_the_bundled_one(tmp_path):
     (tmp_path / "digits.onnx").touch()
-    assert md.find_network(tmp_path).name == "digits.onnx"
-    assert "warning" in capsys.readouterr().err
+    assert md.find_network(tmp_path) == md.BUNDLED
     (tmp_path / "mnist.onnx").touch()
-    assert md.find_network(tmp_path).name == "mnist.onnx"
+    assert md.find_network(tmp_path) == tmp_path / "mnist.onnx"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a network", b"\x08\x07" * 500])
@@ -168,6 +167,8 @@ REFUSED = {
     "--json --csv 4.png": "not allowed with",
     "--plot a.png --no-plot 4.png": "not allowed with",
     "--plot plot.xyz 4.png": "must end in",
+    "--model-info 4.png": "leave out pictures",
+    "--model-info --train": "leave out pictures",
     "--epochs 0": "a whole number from 1",
     "--min-confidence 2 4.png": "a number from 0 to 1",
     "--network vgg": "invalid choice",

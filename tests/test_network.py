@@ -229,15 +229,17 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * {devices})
 print(md.pick_strategy().num_replicas_in_sync)
-sys.exit(md.main("--data digits --network mlp --epochs 20 --no-plot --output {tmp_path.name}".split()))
+for output in "ab":
+    assert md.main(f"--data digits --network mlp --epochs 20 --no-plot --output {{output}}".split()) == 0
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path.parent, env=environment, capture_output=True, text=True
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{devices}\n")
-    assert json.loads((tmp_path / "metrics.json").read_text())["accuracy"] > 0.8
+    assert json.loads((tmp_path / "a" / "metrics.json").read_text())["accuracy"] > 0.8
+    assert (tmp_path / "a" / "history.csv").read_text() == (tmp_path / "b" / "history.csv").read_text()
 
 
 def test_nondigits_are_of_every_kind_and_repeat_with_the_seed():
