@@ -14,6 +14,7 @@ Names used throughout:
     box     (x, y, w, h)             where it stands on its picture, in pixels
     digit   (28, 28) uint8           the ink of one digit in MNIST's own frame
     batch   (N, 28, 28, 1) float32   what the network takes, 0 .. 1
+    points  (N, 28, 28, 2) float32   where on a digit its pixels are looked up, x before y
     probs   (N, 10) float32          what the network answers, rows sum to 1
 """
 
@@ -1986,8 +1987,9 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
         network, members, history = train_members(recipe, data, args.validation_split, seeds, folder, say)
         facts = {"data": data.name, **settings(args, recipe), "parameters": network.count_params()}
         facts |= {"train_seconds": round(time.monotonic() - start, 1), "trained": time.strftime("%Y-%m-%d")}
-        facts |= {"accuracy_of_members": [test(member, data)[1]["accuracy"] for member in members]}
-        probs, measured = test(network, data)
+        tested = [test(each, data) for each in dict.fromkeys([network, *members])]  # one alone is its only member
+        probs, measured = tested[0]
+        facts |= {"accuracy_of_members": [found["accuracy"] for _, found in tested[-len(members) :]]}
         print(report(measured, len(probs)), file=sys.stderr if args.form else sys.stdout, flush=True)
         path = save_training(args.output, network, history, measured, facts | {"versions": versions()})
     if not args.no_plot:
