@@ -46,13 +46,14 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(10**8))  # more would take over a gigabyte, or be a bomb
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "52000000")  # three floats each take 1.4 gigabytes to decode
 
 import cv2
 import numpy as np
 
 if TYPE_CHECKING:
     import keras
+    import onnx
     import tensorflow as tf
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -72,8 +73,10 @@ FINE = 96  # pixels of a digit's longer side from which strokes can be thickened
 
 MIN_CONFIDENCE = 0.5  # below it, a digit is more likely misread than read
 SURE = 0.9  # below it, a digit is looked at again; a mark is cut in two only where both parts are above
+LARGEST_FILE = 2**28  # bytes of a picture; 52 megapixels of colour and alpha take fewer
 MOST_MARKS = 600  # with more pieces of ink, a picture is a texture and no page
 WORKING_SIDE = 1024  # pixels that digits are looked for on: sheets of 50 are still legible, 12 megapixels are fast
+LARGEST_NETWORK = 40  # megabytes, of ten million weights
 SAMPLES = Path(__file__).resolve().parent / "samples"
 BUNDLED = Path(__file__).resolve().with_suffix(".onnx")  # read with until there is a network of the user's own
 
@@ -187,11 +190,13 @@ def picture_paths(arguments: Iterable[str]) -> Iterator[str]:
 def read_bytes(path: str) -> np.ndarray:
     """Return a file's content, (N,) uint8; raise InputError where there is none."""
     try:
-        kind = os.stat(path).st_mode
-        if stat.S_ISDIR(kind):
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
             raise InputError("no pictures in this folder; it takes " + ", ".join(sorted(PICTURE_SUFFIXES)))
-        if not stat.S_ISREG(kind):
+        if not stat.S_ISREG(status.st_mode):
             raise InputError("a pipe or device; save what comes from it in a file first")
+        if status.st_size > LARGEST_FILE:
+            raise InputError(f"{status.st_size / 1e6:,.0f} MB; save it smaller, as PNG or JPEG")
         content = np.fromfile(path, np.uint8)  # unlike cv2.imread, opens any name on any system, and says why not
     except FileNotFoundError as err:
         raise InputError("no such file; check the path") from err
@@ -203,10 +208,10 @@ def read_bytes(path: str) -> np.ndarray:
 
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:
-    """Scale a picture of deeper integers, or of floats of which the largest is white, to 0 .. 255."""
-    if np.issubdtype(picture.dtype, np.integer):
-        return cv2.convertScaleAbs(picture, alpha=255 / np.iinfo(picture.dtype).max)
-    picture = np.nan_to_num(picture, posinf=0, neginf=0)
+    """Scale a picture of 16 bits, or of anything else of which the largest is white, to 0 .. 255; `picture` is lost."""
+    if picture.dtype == np.uint16:
+        return cv2.convertScaleAbs(picture, alpha=1 / 257)
+    np.nan_to_num(picture, copy=False, posinf=0, neginf=0)  # in its place: a picture of floats can take a gigabyte
     return cv2.convertScaleAbs(picture, alpha=255 / max(float(picture.max()), 1e-6))
 
 
@@ -215,11 +220,11 @@ def decode_picture(content: np.ndarray) -> np.ndarray:
     try:
         jpeg = content[:2].tobytes() == b"\xff\xd8"  # has no alpha, so one look at it is enough
         picture = None if jpeg else cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
-        if jpeg or (picture is not None and (picture.ndim == 2 or picture.shape[2] == 3)):
+        if jpeg or (picture is not None and picture.itemsize <= 2 and picture.shape[2:] != (4,)):
             turned = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-            picture = picture if turned is None else turned  # None for a few kinds, as TIFF of floats
+            picture = picture if turned is None else turned
     except cv2.error as err:
-        raise InputError(f"cannot be decoded ({err.err}); save it smaller, as PNG or JPEG") from err
+        raise InputError(f"cannot be decoded ({err.err}); save it below 50 megapixels, as PNG or JPEG") from err
     if picture is None:
         raise InputError("not a whole picture; save it again as PNG or JPEG")
     return picture if picture.dtype == np.uint8 else to_uint8(picture)
@@ -565,15 +570,16 @@ def fit_digit(ink: np.ndarray) -> np.ndarray:
     side = max(w, h)
     left, top = (side - w) // 2, (side - h) // 2
     borders = (top, side - h - top, left, side - w - left)
-    square = cv2.copyMakeBorder(ink[y : y + h, x : x + w], *borders, cv2.BORDER_CONSTANT, value=0)
-    small = cv2.resize(square, (BOX, BOX), interpolation=cv2.INTER_AREA)
-    small = cv2.convertScaleAbs(small, alpha=255 / max(int(small.max()), 1))
-    moments = cv2.moments(small)
-    room = FIELD - BOX
-    column = min(max(round(CENTROID - moments["m10"] / moments["m00"]), 0), room)
-    line = min(max(round(CENTROID - moments["m01"] / moments["m00"]), 0), room)
+    square = cv2.copyMakeBorder(ink[y : y + h, x : x + w].astype(np.float32), *borders, cv2.BORDER_CONSTANT, value=0)
     digit = np.zeros((FIELD, FIELD), np.uint8)
-    digit[line : line + BOX, column : column + BOX] = small
+    for size in range(BOX, FIELD // 2 - 1, -1):  # smaller only where the mass lies so far to one side that it has to be
+        small = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
+        small = np.rint(small * (255 / small.max())).astype(np.uint8)
+        moments = cv2.moments(small)
+        column, line = (round(CENTROID - moments[first] / moments["m00"]) for first in ("m10", "m01"))
+        if min(column, line) >= 0 and max(column, line) <= FIELD - size:
+            digit[line : line + size, column : column + size] = small
+            break
     return digit
 
 
@@ -892,34 +898,55 @@ def start_tensorflow() -> None:
         os.close(stderr)
 
 
-def cnn() -> list[keras.Layer]:
-    """Our own: the first two convolutions leave 6 x 6 pixels, so that the many that follow cost little."""
-    from keras.layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, ReLU
+def convolution(filters: int, size: int = 3, strides: int = 1, padding: str = "valid") -> list[keras.Layer]:
+    """One step of our own networks: a convolution, its output normalized over the batch, what is negative cut off."""
+    from keras.layers import BatchNormalization, Conv2D, ReLU
+
+    return [
+        Conv2D(filters, size, strides=strides, padding=padding, use_bias=False),
+        BatchNormalization(momentum=0.9),
+        ReLU(),
+    ]
+
+
+def answer(units: int) -> list[keras.Layer]:
+    """The end of our own networks: two dense layers, the first of so many units, the second one probability a digit."""
+    from keras.layers import BatchNormalization, Dense, Dropout, Flatten, ReLU
     from keras.regularizers import L2
 
     return [
-        Conv2D(32, 5, strides=2, use_bias=False),  # (12, 12, 32)
-        BatchNormalization(momentum=0.9),
-        ReLU(),
-        Conv2D(64, 3, strides=2, padding="same", use_bias=False),  # (6, 6, 64)
-        BatchNormalization(momentum=0.9),
-        ReLU(),
-        Conv2D(96, 3, padding="same", use_bias=False),  # (6, 6, 96)
-        BatchNormalization(momentum=0.9),
-        ReLU(),
-        Conv2D(96, 3, use_bias=False),  # (4, 4, 96)
-        BatchNormalization(momentum=0.9),
-        ReLU(),
-        Conv2D(96, 3, use_bias=False),  # (2, 2, 96)
-        BatchNormalization(momentum=0.9),
-        ReLU(),
         Flatten(),
         Dropout(0.3),
-        Dense(96, use_bias=False, kernel_regularizer=L2(1e-4)),
+        Dense(units, use_bias=False, kernel_regularizer=L2(1e-4)),
         BatchNormalization(momentum=0.9),
         ReLU(),
         Dropout(0.3),
         Dense(10, activation="softmax", kernel_regularizer=L2(1e-4)),
+    ]
+
+
+def cnn() -> list[keras.Layer]:
+    """Our own: the first two convolutions leave 6 x 6 pixels, so that the many that follow cost little."""
+    return [
+        *convolution(32, 5, strides=2),  # (12, 12, 32)
+        *convolution(64, strides=2, padding="same"),  # (6, 6, 64)
+        *convolution(96, padding="same"),  # (6, 6, 96)
+        *convolution(96),  # (4, 4, 96)
+        *convolution(96),  # (2, 2, 96)
+        *answer(96),
+    ]
+
+
+def large() -> list[keras.Layer]:
+    """Our own for long trainings: it sees every pixel before any is skipped, for three times the work of cnn."""
+    return [
+        *convolution(24),  # (26, 26, 24)
+        *convolution(48, strides=2, padding="same"),  # (13, 13, 48)
+        *convolution(64, padding="same"),  # (13, 13, 64)
+        *convolution(96, strides=2, padding="same"),  # (7, 7, 96)
+        *convolution(112),  # (5, 5, 112)
+        *convolution(112),  # (3, 3, 112)
+        *answer(96),
     ]
 
 
@@ -1018,6 +1045,7 @@ class Recipe(NamedTuple):
 
 RECIPES = {
     "cnn": Recipe(cnn, 12, 128, 3e-3, one_cycle=True, augment=True, one_hot=True, smoothing=0.05, worldly=True),
+    "large": Recipe(large, 30, 128, 3e-3, one_cycle=True, augment=True, one_hot=True, smoothing=0.05, worldly=True),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False),
@@ -1133,13 +1161,13 @@ def find_points(
     return (PIXELS @ matrices.swapaxes(1, 2)).reshape(-1, FIELD, FIELD, 2)
 
 
-def draw_poses(ranges: ImageDataGenerator, count: int) -> dict[str, np.ndarray]:
+def draw_poses(ranges: ImageDataGenerator, count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Draw for so many digits what Keras's get_random_transform draws for one."""
 
     def about_zero(reach: float) -> np.ndarray:
-        return np.random.uniform(-reach, reach, count)  # of the global state, which Keras's iterator seeds
+        return rng.uniform(-reach, reach, count)
 
-    zx, zy = np.random.uniform(*ranges.zoom_range, (2, count))
+    zx, zy = rng.uniform(*ranges.zoom_range, (2, count))
     return {
         "theta": about_zero(ranges.rotation_range),
         "shear": about_zero(ranges.shear_range),
@@ -1150,9 +1178,9 @@ def draw_poses(ranges: ImageDataGenerator, count: int) -> dict[str, np.ndarray]:
     }
 
 
-def draw_bends(count: int) -> np.ndarray:
+def draw_bends(count: int, rng: np.random.Generator) -> np.ndarray:
     """Draw how far each pixel of so many digits is out of its place, smoothly, (N, 28, 28, 2) in pixels."""
-    knots = np.random.uniform(0, 0.8, (count, 1, 1, 1)) * np.random.normal(0, 1, (count, 2, 5, 5))
+    knots = rng.uniform(0, 0.8, (count, 1, 1, 1)) * rng.normal(0, 1, (count, 2, 5, 5))
     return (SMOOTH @ knots.astype(np.float32) @ SMOOTH.T).transpose(0, 2, 3, 1)
 
 
@@ -1167,12 +1195,12 @@ def look(batch: np.ndarray, points: np.ndarray) -> np.ndarray:
     return tower.reshape(batch.shape)
 
 
-def change_pens(batch: np.ndarray) -> np.ndarray:
+def change_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw each digit of a batch with another pen: thicker or thinner, some out of focus.
 
     These are the ways in which pictures from outside MNIST still differ once the geometry has done its work.
     """
-    thickness, blur = np.random.uniform(-1, 1, (2, len(batch), 1, 1, 1)).astype(np.float32)
+    thickness, blur = rng.uniform(-1, 1, (2, len(batch), 1, 1, 1)).astype(np.float32)
     tower = batch.reshape(-1, FIELD)  # as one picture, for the edges of nearly every digit are paper
     thick, thin = (change(tower, CROSS).reshape(batch.shape) for change in (cv2.dilate, cv2.erode))
     drawn = np.where(thickness > 0, thick, thin)
@@ -1196,15 +1224,16 @@ def make_batches(
 
     class Batches(NumpyArrayIterator):
         def _get_batches_of_transformed_samples(self, index_array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            points = find_points(**draw_poses(self.image_data_generator, len(index_array)))
+            rng = np.random.default_rng([seed, self.total_batches_seen])  # so that --resume goes on as it was
+            points = find_points(**draw_poses(self.image_data_generator, len(index_array), rng))
             if recipe.worldly:
-                points += draw_bends(len(index_array))
+                points += draw_bends(len(index_array), rng)
             seen = look(self.x[index_array], points)
-            return change_pens(seen) if recipe.worldly else seen, self.y[index_array]
+            return change_pens(seen, rng) if recipe.worldly else seen, self.y[index_array]
 
     ranges = ImageDataGenerator(**POSES if recipe.augment else {})
     batches = Batches(batch, targets, ranges, recipe.batch_size, shuffle=True, seed=seed)
-    batches.total_batches_seen = step  # which seeds each batch
+    batches.total_batches_seen = step  # with the seed, it decides what is drawn
     return batches
 
 
@@ -1499,20 +1528,38 @@ def save_network(network: keras.Model, folder: Path, name: str, facts: dict[str,
     return path
 
 
-def load_facts(path: Path) -> dict[str, str]:
-    """Return what an .onnx file says of its network."""
+def check_size(path: Path) -> None:
+    """Raise InputError unless a network's file is there and no larger than any that reads digits need be."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such network; check the path, or train one with --train")
+    megabytes = path.stat().st_size / 1e6
+    if megabytes > LARGEST_NETWORK:
+        raise InputError(f"{path}: {megabytes:,.0f} MB, more than {LARGEST_NETWORK}; give a network for digits")
+
+
+def check_onnx(path: Path) -> onnx.ModelProto:
+    """Load an .onnx file whose origin is unknown; raise InputError unless it is sound.
+
+    OpenCV takes on trust what it loads, and a damaged network can crash it.
+    """
     import onnx
     from google.protobuf.message import DecodeError
 
+    check_size(path)
     try:
-        properties = onnx.load(path, format="protobuf").metadata_props
-    except FileNotFoundError as err:
-        raise InputError(f"{path}: no such network; check the path") from err
-    except (DecodeError, OSError) as err:
-        raise InputError(f"{path}: cannot be read as .onnx; only such files say what they are") from err
-    if not properties:
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+        onnx.checker.check_model(model, full_check=True)
+    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as err:
+        raise InputError(f"{path}: not a sound .onnx file; save it again or give another") from err
+    return model
+
+
+def load_facts(path: Path) -> dict[str, str]:
+    """Return what an .onnx file says of its network."""
+    facts = {fact.key: fact.value for fact in check_onnx(path).metadata_props}
+    if not facts:
         raise InputError(f"{path}: says nothing of itself; train it with mnist_digits.py to have that")
-    return {fact.key: fact.value for fact in properties}
+    return facts
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1546,8 +1593,7 @@ def load_onnx(path: Path) -> Predict:
 
 def load_network(path: Path) -> Predict:
     """Load a network from .onnx (through OpenCV, at once) or .keras (through TensorFlow, in seconds)."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such network; run mnist_digits.py without pictures to train one")
+    check_size(path)
     try:
         predict = load_keras(path) if path.suffix == ".keras" else load_onnx(path)
         shape = predict(np.zeros((2, FIELD, FIELD, 1), np.float32)).shape
@@ -2066,6 +2112,8 @@ def run(args: argparse.Namespace) -> int:
         for fact, value in load_facts(model or find_network(args.output)).items():
             print(printable(f"{fact}: {value}"))
         return 0
+    if model and model.suffix != ".keras":
+        check_onnx(model)  # who knows whose it is
     if args.train or not args.images:
         model = run_training(args, figures)
     status = 0

@@ -159,7 +159,7 @@ def test_a_pose_looks_as_it_does_in_keras(batch, original):
 def test_poses_are_drawn_as_in_keras(original):
     np.random.seed(0)
     ours, theirs = (
-        md.draw_poses(original, 5000),
+        md.draw_poses(original, 5000, np.random.default_rng(0)),
         [original.get_random_transform((28, 28, 1)) for _ in range(5000)],
     )
     for name, values in ours.items():
@@ -184,16 +184,14 @@ def test_outside_the_field_a_digit_goes_on_as_at_its_edge():
 
 
 def test_bends_are_smooth_and_small():
-    np.random.seed(0)
-    bends = md.draw_bends(500)
+    bends = md.draw_bends(500, np.random.default_rng(0))
     assert bends.shape == (500, 28, 28, 2)
     assert 0.2 < bends.std() < 0.6, "pixels"
-    assert np.abs(np.diff(bends, axis=1)).max() < 1
+    assert np.quantile(np.abs(np.diff(bends, axis=1)), 0.999) < 0.7, "pixels, from one to the next"
 
 
 def test_another_pen_leaves_a_digit_in_its_frame_and_range(batch):
-    np.random.seed(0)
-    varied = md.change_pens(np.stack([batch[3]] * 200))
+    varied = md.change_pens(np.stack([batch[3]] * 200), np.random.default_rng(0))
     assert varied.shape == (200, 28, 28, 1)
     assert varied.dtype == np.float32
     assert varied.min() >= 0
