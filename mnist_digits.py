@@ -80,6 +80,8 @@ LARGEST_NETWORK = 40  # megabytes, of ten million weights
 SAMPLES = Path(__file__).resolve().parent / "samples"
 BUNDLED = Path(__file__).resolve().with_suffix(".onnx")  # read with until there is a network of the user's own
 
+MOST_BYTES = 10**9  # of a data set's largest part; EMNIST's 814,255 digits and letters have 638 million
+
 NO_DIGITS = np.zeros((0, FIELD, FIELD), np.uint8)
 NOTHING_FOUND = "no digit found; is there one, in a pen that stands out from the paper?"
 
@@ -416,8 +418,10 @@ def erase_lines(strokes: np.ndarray) -> np.ndarray:
 
 
 def cut_to_ink(ink: np.ndarray, x: int = 0, y: int = 0) -> Mark:
-    """Return ink, (H, W) uint8 at x, y of its picture, as a mark without the empty margins."""
+    """Return ink (H, W) uint8 at x, y of its picture as a mark without empty margins; raise InputError if all is."""
     left, top, w, h = cv2.boundingRect(ink)
+    if not w:
+        raise InputError(NOTHING_FOUND)
     return Mark(Box(int(x) + left, int(y) + top, w, h), ink[top : top + h, left : left + w])
 
 
@@ -561,16 +565,17 @@ def thicken(ink: np.ndarray) -> np.ndarray:
 
 
 def fit_digit(ink: np.ndarray) -> np.ndarray:
-    """Fit the ink of one digit, (H, W) uint8 and somewhere above 0, into MNIST's frame: digit (28, 28) uint8.
+    """Fit the ink of one digit, (H, W) uint8, into MNIST's frame: digit (28, 28) uint8; raise InputError without ink.
 
     The steps by which NIST's scans became MNIST, as reconstructed for QMNIST (Yadav and Bottou, 2019): box, square,
     area average, peak to 255, centre of mass to the middle by whole pixels.
     """
-    x, y, w, h = cv2.boundingRect(ink)
+    ink = cut_to_ink(ink).ink
+    h, w = ink.shape
     side = max(w, h)
     left, top = (side - w) // 2, (side - h) // 2
     borders = (top, side - h - top, left, side - w - left)
-    square = cv2.copyMakeBorder(ink[y : y + h, x : x + w].astype(np.float32), *borders, cv2.BORDER_CONSTANT, value=0)
+    square = cv2.copyMakeBorder(ink.astype(np.float32), *borders, cv2.BORDER_CONSTANT, value=0)
     digit = np.zeros((FIELD, FIELD), np.uint8)
     for size in range(BOX, FIELD // 2 - 1, -1):  # smaller only where the mass lies so far to one side that it has to be
         small = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
@@ -594,7 +599,7 @@ def halve(mark: Mark) -> list[Mark]:
     The cut is upright, where there is least ink, and clear if it crosses one stroke and leaves two tall parts.
     """
     x, y, w, h = mark.box
-    if w < 0.7 * h:
+    if w < max(0.7 * h, 6):
         return []
     core = (mark.ink >= CORE).astype(np.uint8)
     column = w // 6 + int(mark.ink[:, w // 6 : w - w // 6].sum(axis=0).argmin())  # a 1 is a sixth of two digits
@@ -701,18 +706,20 @@ def load_small_digits() -> tuple[np.ndarray, ...]:
 
 def read_idx(path: Path) -> np.ndarray:
     """Read an IDX file of uint8 or int32, gzipped or not (format: yann.lecun.com/exdb/mnist)."""
+    dtypes = {b"\0\0\x08": np.dtype(np.uint8), b"\0\0\x0c": np.dtype(">i4")}
     try:
-        content = (gzip.open if path.suffix == ".gz" else open)(path, "rb").read()
-    except (OSError, EOFError, zlib.error) as err:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            kind, axes = file.read(3), file.read(1)
+            if kind not in dtypes or not 1 <= axes[0] <= 3:
+                raise InputError(f"{path}: not an IDX file of bytes or integers; download it again")
+            shape = [int(size) for size in np.frombuffer(file.read(4 * axes[0]), ">u4")]
+            promised = math.prod(shape) * dtypes[kind].itemsize
+            content = file.read(min(promised, MOST_BYTES) + 1)  # no more than that, whatever is promised or packed
+    except (OSError, EOFError, IndexError, ValueError, zlib.error) as err:
         raise InputError(f"{path}: cannot be read ({err}); download it again") from err
-    dtypes = {8: np.dtype(np.uint8), 12: np.dtype(">i4")}
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in dtypes or len(content) < 4 + 4 * content[3]:
-        raise InputError(f"{path}: not an IDX file of bytes or integers; download it again")
-    dtype, start = dtypes[content[2]], 4 + 4 * content[3]
-    shape = [int(size) for size in np.frombuffer(content[4:start], ">u4")]
-    if len(content) - start != math.prod(shape) * dtype.itemsize:
-        raise InputError(f"{path}: {len(content) - start} bytes for shape {tuple(shape)}; download it again")
-    return np.frombuffer(content, dtype, offset=start).reshape(shape)
+    if len(content) != promised:
+        raise InputError(f"{path}: not just the {promised:,} bytes of its shape {tuple(shape)}; download it again")
+    return np.frombuffer(content, dtypes[kind]).reshape(shape)
 
 
 def load_idx_folder(folder: Path) -> tuple[np.ndarray, ...]:

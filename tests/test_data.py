@@ -108,10 +108,13 @@ def test_pickled_truncated_and_incomplete_files_are_refused(tmp_path):
 def test_an_idx_file_of_the_wrong_length_is_refused(tmp_path):
     (tmp_path / "short").write_bytes(idx(X, 8)[:-1])
     (tmp_path / "long").write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**32 - 1, 28, 28))
+    (tmp_path / "packed.gz").write_bytes(gzip.compress(idx(X, 8) + bytes(10**8)))
     (tmp_path / "other").write_bytes(b"PK\3\4")
-    for name in ("short", "long", "other"):
+    (tmp_path / "axes").write_bytes(bytes([0, 0, 8, 255]) + bytes(4 * 255))
+    (tmp_path / "empty").touch()
+    for path in tmp_path.iterdir():
         with pytest.raises(md.InputError, match="download it again"):
-            md.read_idx(tmp_path / name)
+            md.read_idx(path)
 
 
 def test_where_mnist_cannot_be_had_the_small_digits_take_its_place(tmp_path):

@@ -87,27 +87,6 @@ def test_the_centre_of_mass_falls_on_pixel_14(rng):
         assert max(cv2.boundingRect(digit)[2:]) == 20
 
 
-def test_exif_turns_a_photo_upright(tmp_path, rng):
-    page = plain(200, 300)
-    write(page, pen("7", 150, 12, rng), 120, 20, (0, 0, 0))
-    upright = md.open_page(save(tmp_path / "upright.jpg", page))
-    lying = cv2.imencode(".jpg", cv2.rotate(page, cv2.ROTATE_90_COUNTERCLOCKWISE))[1].tobytes()
-    exif = (
-        b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # orientation 6: turn by 90 degrees
-    )
-    tagged = lying[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + lying[2:]
-    (tmp_path / "lying.jpg").write_bytes(tagged)
-    turned = md.open_page(str(tmp_path / "lying.jpg"))
-    assert turned.size == (300, 200)
-    assert np.abs(turned.digits[0].astype(int) - upright.digits[0]).mean() < 8
-
-
-def test_a_tiff_of_floats_is_read(tmp_path, rng):
-    page = plain(120, 120)
-    write(page, pen("2", 80, 8, rng), 20, 15, (0, 0, 0))
-    assert md.open_page(save(tmp_path / "floats.tiff", (page[..., 0] / 255).astype(np.float32))).error is None
-
-
 @pytest.mark.parametrize("name", ["ünïcödé 数字.png", "two words.png", "quote'd $x$.png"])
 def test_any_file_name_is_opened(name, tmp_path, rng):
     page = plain(100, 100)
@@ -149,17 +128,14 @@ def test_ink_is_told_from_paper_by_its_colour_too(colors, suffix, tmp_path, rng)
     assert np.abs(found.digits[0].astype(int) - expected.digits[0]).mean() < 12
 
 
-@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (7, 10000), (2, 2), (1, 30)])
+@pytest.mark.parametrize("shape", [(1, 100_000), (60_000, 1), (7, 10_000), (2, 2), (1, 30)])
 def test_strips_are_looked_at_without_harm(shape, tmp_path, rng):
     for picture in (np.zeros(shape, np.uint8), rng.integers(0, 256, shape, dtype=np.uint8)):
         page = md.open_page(save(tmp_path / "strip.png", picture))
         assert page.error or len(page.digits)
 
 
-def test_a_pipe_is_not_waited_on_and_odd_names_are_told(tmp_path):
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe.png")
-        assert md.open_page(str(tmp_path / "pipe.png")).error.startswith("a pipe or device")
+def test_impossible_names_are_told():
     for name in ("", "a" * 300):
         (path,) = md.picture_paths([name])
         assert md.open_page(path).error
