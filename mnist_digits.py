@@ -346,12 +346,17 @@ def to_ink(gray: np.ndarray) -> np.ndarray:
     return cv2.divide(cv2.subtract(paper, gray), paper, scale=255)
 
 
+def pad(ink: np.ndarray, margin: int) -> np.ndarray:
+    """Return ink, (H, W) uint8, with so many pixels of paper around it."""
+    return cv2.copyMakeBorder(ink, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
+
+
 def stroke_width(core: np.ndarray) -> float:
     """Return the mean width of the strokes of a mask (H, W), in pixels.
 
     The mean distance to the nearest edge is a quarter of the width of a band, and half a pixel more on a grid.
     """
-    distance = cv2.distanceTransform(np.pad(core, 1), cv2.DIST_L2, 5)
+    distance = cv2.distanceTransform(pad(core, 1), cv2.DIST_L2, 5)
     return max(4 * float(distance.sum()) / max(np.count_nonzero(distance), 1) - 1, 1.0)
 
 
@@ -561,7 +566,7 @@ def thicken(ink: np.ndarray) -> np.ndarray:
     missing = THIN_STROKE * max(ink.shape) - stroke_width((ink >= CORE).astype(np.uint8))
     if missing < 1:
         return ink
-    return cv2.dilate(np.pad(ink, math.ceil(missing / 2) + 1), disc(missing + 1))
+    return cv2.dilate(pad(ink, math.ceil(missing / 2) + 1), disc(missing + 1))
 
 
 def fit_digit(ink: np.ndarray) -> np.ndarray:
@@ -1047,12 +1052,12 @@ class Recipe(NamedTuple):
     augment: bool
     one_hot: bool  # categorical cross-entropy on one-hot labels, else sparse on whole numbers
     smoothing: float = 0  # share of a one-hot label that goes to all ten digits alike (Szegedy et al., 2015)
-    worldly: bool = False  # trained for what MNIST does not hold: other pens, and what is no digit
+    worldly: float = 0  # share of digits drawn anew, and of what is no digit, to add; if any, pens vary as well
 
 
 RECIPES = {
-    "cnn": Recipe(cnn, 12, 128, 3e-3, one_cycle=True, augment=True, one_hot=True, smoothing=0.05, worldly=True),
-    "large": Recipe(large, 30, 128, 3e-3, one_cycle=True, augment=True, one_hot=True, smoothing=0.05, worldly=True),
+    "cnn": Recipe(cnn, 11, 128, 3e-3, one_cycle=True, augment=True, one_hot=True, smoothing=0.05, worldly=1 / 12),
+    "large": Recipe(large, 30, 128, 3e-3, one_cycle=True, augment=True, one_hot=True, smoothing=0.05, worldly=1 / 8),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False),
@@ -1138,14 +1143,14 @@ def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
     return np.array(rare, dtype=int)
 
 
-def widen(x: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Add to training digits and one-hot labels what MNIST hardly holds: an eighth drawn anew, an eighth no digits."""
+def widen(x: np.ndarray, targets: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Add to training digits and one-hot labels what MNIST hardly holds: a share drawn anew, as many no digits."""
     labels = targets.argmax(axis=1)
-    rare = find_rare(x, labels, 1 / 8)
-    redrawn = [redraw(digit, rng) for digit in x[rare]]
-    nondigits = make_nondigits(x, labels, len(x) // 8, rng)
-    doubt = np.full((len(nondigits), 10), 0.1, np.float32)
-    return np.stack([*x, *redrawn, *nondigits]), np.concatenate([targets, targets[rare], doubt])
+    rare = find_rare(x, labels, share)
+    added = [redraw(digit, rng) for digit in x[rare]] + make_nondigits(x, labels, int(share * len(x)), rng)
+    doubt = np.full((len(added) - len(rare), 10), 0.1, np.float32)
+    wide = np.concatenate([x, np.array(added, np.uint8).reshape(-1, FIELD, FIELD)])
+    return wide, np.concatenate([targets, targets[rare], doubt])
 
 
 def find_points(
@@ -1360,7 +1365,7 @@ def prepare(
     x, y, x_validation, y_validation = parts
     targets, validation_targets = (ONE_HOT[y], ONE_HOT[y_validation]) if recipe.one_hot else (y, y_validation)
     if recipe.worldly:
-        x, targets = widen(x, targets, np.random.default_rng(seed))
+        x, targets = widen(x, targets, recipe.worldly, np.random.default_rng(seed))
     recipe = recipe._replace(batch_size=math.ceil(recipe.batch_size / devices) * devices)
     return recipe, even(to_batch(x), targets), even(to_batch(x_validation), validation_targets)
 
@@ -1922,7 +1927,7 @@ def choose_recipe(args: argparse.Namespace, count: int) -> Recipe:
         batch_size=args.batch_size or recipe.batch_size,
         learning_rate=args.learning_rate or recipe.learning_rate,
         augment=recipe.augment and not args.no_augment,
-        worldly=recipe.worldly and not args.no_augment,
+        worldly=0 if args.no_augment else recipe.worldly,
     )
 
 

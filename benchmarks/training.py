@@ -144,7 +144,7 @@ def measure_augmentation(data: md.Data) -> dict:
     recipe = md.RECIPES["cnn"]._replace(batch_size=256)
     ways = {
         "Keras": ImageDataGenerator(**md.POSES).flow(batch, labels, batch_size=256, seed=0),
-        "ours, the same": md.make_batches(recipe._replace(worldly=False), batch, labels, 0),
+        "ours, the same": md.make_batches(recipe._replace(worldly=0), batch, labels, 0),
         "ours, with bends and pens": md.make_batches(recipe, batch, labels, 0),
     }
     rates = {}
@@ -171,9 +171,11 @@ def table(result: dict, bundled: dict) -> list[str]:
         cells += [result["seconds, of Keras's example"][part]]
         cells += [f"{seconds:.0f} s" if seconds else "not by all" for seconds in of["seconds_to"].values()]
         lines.append(f"| {' | '.join(map(str, cells))} | {of['multiply_adds'] / 1e6:.1f} M |")
-    members, products = bundled["accuracy_of_members"], result["parts"]["default"]["multiply_adds"] / 1e6
-    mean = right(np.mean(members), np.std(members, ddof=1))
-    lines.append(f"| `--epochs {bundled['epochs']}` | {len(members)} | {mean} | | | | | | {products:.1f} M |")
+    members, network = bundled["accuracy_of_members"], bundled["network"]
+    products = count_products(md.build_network(md.RECIPES[network])) / 1e6
+    long_run = f"| `--network {network} --epochs {bundled['epochs']}` | {len(members)}"
+    mean, seconds = right(np.mean(members), np.std(members, ddof=1)), bundled["train_seconds"] / len(members)
+    lines.append(f"{long_run} | {mean} | {seconds:.0f} | | | | | {products:.1f} M |")
     united = f"| bundled: these {len(members)} united | 1 | {right(bundled['accuracy'], None)} | | | | | |"
     return [*lines, f"{united} {len(members) * products:.1f} M |"]
 

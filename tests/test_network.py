@@ -250,7 +250,7 @@ def test_nondigits_are_of_every_kind_and_repeat_with_the_seed():
 
 def test_a_small_set_with_blanks_and_missing_labels_can_be_widened():
     digits = np.stack([np.zeros((28, 28), np.uint8)] + [md.enlarge_digit(image) for image in load_digits().images[:40]])
-    wide, targets = md.widen(digits, np.eye(10)[np.ones(41, int)], np.random.default_rng(0))
+    wide, targets = md.widen(digits, np.eye(10)[np.ones(41, int)], 1 / 8, np.random.default_rng(0))
     assert wide.shape == (len(targets), 28, 28)
     assert (targets.max(axis=1) < 0.5).sum() == 5
 
