@@ -37,14 +37,17 @@ import tempfile
 import time
 import warnings
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stdout
-from functools import partial, reduce
-from itertools import islice
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, redirect_stdout, suppress
+from functools import lru_cache, partial, reduce
+from importlib import import_module
+from itertools import chain, islice, repeat
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "52000000")  # three floats each take 1.4 gigabytes to decode
 
@@ -173,20 +176,46 @@ class Data(NamedTuple):
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+def natural(name: str) -> list[Any]:
+    """Return by what to sort names as a person would, 2.png before 10.png."""
+    return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", name)]
+
+
+def walk(folder: str) -> Iterator[str]:
+    """Yield the pictures in a folder and all below it, one folder after the other; the folder itself if it has none."""
+    empty = True
+    for inside, folders, names in os.walk(folder):
+        folders.sort(key=natural)
+        for name in sorted(names, key=natural):
+            path = Path(inside, name)
+            if path.suffix.lower() in PICTURE_SUFFIXES and name[0] != "." and path.is_file():
+                empty = False
+                yield str(path)
+    if empty:
+        yield folder
+
+
+def listed_paths(stream: BinaryIO) -> Iterator[str]:
+    """Yield the paths that a stream names as they come: a line each or, as from `find -print0`, up to a NUL each."""
+    rest, separator = b"", None
+    while chunk := stream.read1():
+        rest += chunk
+        separator = separator or next((mark for mark in (b"\0", os.linesep.encode()) if mark in rest), None)
+        *whole, rest = rest.split(separator) if separator else [rest]
+        yield from map(os.fsdecode, filter(None, whole))
+    if rest:
+        yield os.fsdecode(rest)
+
+
 def picture_paths(arguments: Iterable[str]) -> Iterator[str]:
-    """Yield the pictures that files and folders name, folders with all below them, 2.png before 10.png."""
-
-    def natural(path: Path) -> list[Any]:
-        return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", str(path))]
-
+    """Yield the pictures that files, folders and, for "-", the paths on stdin name; no more is listed than is taken."""
     for argument in arguments:
-        if not os.path.isdir(argument):  # unlike Path's, takes any string, an empty and an overlong one
+        if argument == "-":
+            yield from picture_paths(path for path in listed_paths(sys.stdin.buffer) if path != "-")
+        elif os.path.isdir(argument):  # unlike Path's, takes any string, an empty and an overlong one
+            yield from walk(argument)
+        else:
             yield argument
-            continue
-        inside = [
-            path for path in Path(argument).rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()
-        ]
-        yield from map(str, sorted((path for path in inside if path.name[0] != "."), key=natural) or [argument])
 
 
 def read_bytes(path: str) -> np.ndarray:
@@ -1592,15 +1621,23 @@ def load_keras(path: Path) -> Predict:
     return lambda batch: model.predict(batch, batch_size=1000, verbose=0)
 
 
-def load_onnx(path: Path) -> Predict:
-    """Load an .onnx file into OpenCV."""
-    network = cv2.dnn.readNetFromONNX(np.fromfile(path, np.uint8))
+@lru_cache(maxsize=4)
+def open_onnx(content: bytes) -> tuple[cv2.dnn.Net, Lock]:
+    """Load the content of an .onnx file into OpenCV, once in each process; only one thread at a time may use it."""
+    return cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8)), Lock()
 
-    def predict(batch: np.ndarray) -> np.ndarray:
+
+def predict_onnx(content: bytes, batch: np.ndarray) -> np.ndarray:
+    """Return the probs (N, 10) that the network in the content of an .onnx file gives a batch."""
+    network, lock = open_onnx(content)
+    with lock:
         network.setInput(batch)
         return network.forward()
 
-    return predict
+
+def load_onnx(path: Path) -> Predict:
+    """Load an .onnx file so that it can be sent to other processes, where it is opened again."""
+    return partial(predict_onnx, path.read_bytes())
 
 
 def load_network(path: Path) -> Predict:
@@ -1654,28 +1691,53 @@ def read_page(page: Page, probs: np.ndarray, min_confidence: float) -> Reading:
     return Reading(page, rows, page.digits[chosen], probs[chosen], text)
 
 
+def read_lot(paths: list[str], predict: Predict, min_confidence: float, one: bool, explain: bool) -> list[Reading]:
+    """Read some pictures, the network all their digits at once."""
+    pages = [open_page(path, one, explain) for path in paths]
+    probs = read_digits(np.concatenate([page.digits for page in pages]), predict)
+    ends = np.cumsum([len(page.digits) for page in pages])[:-1]
+    return [read_page(page, own, min_confidence) for page, own in zip(pages, np.split(probs, ends), strict=True)]
+
+
+def make_lots(paths: Iterable[str]) -> Iterator[list[str]]:
+    """Part paths into lots that grow from 1 to 64: the first are read soon and on all cores, many take few calls."""
+    paths, sizes = iter(paths), chain(range(1, 64), repeat(64))
+    while lot := list(islice(paths, next(sizes))):
+        yield lot
+
+
 def read_pictures(
     paths: Iterable[str],
-    predict: Predict,
+    predict: Predict | None = None,
     min_confidence: float = MIN_CONFIDENCE,
     one: bool = False,
     explain: bool = False,
+    pool: Executor | None = None,
+    ahead: int = 4 * (os.cpu_count() or 1),
 ) -> Iterator[Reading]:
-    """Read pictures and yield their readings in the same order; with `explain`, their pages keep the stages.
+    """Read pictures and yield their readings in the same order, as they come.
 
-    They are taken 64 at a time: while the network reads one lot, all cores decode the next, for OpenCV lets go of
-    Python's lock.
+    `predict` is what `load_network` returns, the bundled network unless given. A digit less certain than
+    `min_confidence`, 0 .. 1, is a "?" in the text; `one` takes all ink of a picture for one digit; with `explain`,
+    their pages keep the stages. What cannot be read has an error in its page; nothing is raised or printed.
+
+    The pool is any of concurrent.futures, threads on all cores unless given (OpenCV lets go of Python's lock). It is
+    `ahead` lots ahead of what is yielded, so that memory does not grow with the number of pictures.
     """
-    paths, open_one = iter(paths), partial(open_page, one=one, explain=explain)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # more would only wait for that lock
-        ahead = pool.map(open_one, islice(paths, 64))
-        while pages := list(ahead):
-            ahead = pool.map(open_one, islice(paths, 64))
-            digits = np.concatenate([page.digits for page in pages])
-            probs = read_digits(digits, predict)
-            for page in pages:
-                yield read_page(page, probs[: len(page.digits)], min_confidence)
-                probs = probs[len(page.digits) :]
+    predict, waiting = predict or load_network(BUNDLED), deque()
+    threads = None if pool else ThreadPoolExecutor(os.cpu_count())
+    try:
+        for lot in make_lots(paths):
+            waiting.append((pool or threads).submit(read_lot, lot, predict, min_confidence, one, explain))
+            if len(waiting) > ahead:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:  # as after Ctrl-C
+        for lot in waiting:
+            lot.cancel()
+        if threads:
+            threads.shutdown()
 
 
 def percent(confidence: float) -> str:
@@ -2070,24 +2132,67 @@ def print_reading(reading: Reading, form: str | None) -> None:
         print(printable(path), reading.text.replace("\n", " "), percent(reading.confidence), sep="\t", flush=True)
 
 
+@contextmanager
+def open_pool(cluster: str | None, predict: Predict) -> Iterator[dict[str, Any]]:
+    """Yield with what `read_pictures` reads: all cores or, at an address, a Dask cluster, sent all that it needs."""
+    if cluster is None:
+        yield {"predict": predict}
+        return
+    try:
+        from distributed import Client
+    except ImportError as err:
+        raise InputError('--cluster needs Dask; pip install "distributed>=2026.1"') from err
+    try:
+        client = Client(cluster, timeout=10)
+    except (OSError, ValueError) as err:
+        raise InputError(f"{cluster}: no Dask scheduler answers there; start one with `dask scheduler`") from err
+    with client:
+        client.upload_file(__file__)
+        client.wait_for_workers(1)
+        there = client.scatter(predict, broadcast=True, hash=False)
+        yield {"predict": there, "pool": client.get_executor(pure=False), "ahead": 4 * sum(client.nthreads().values())}
+
+
+def load_paths(path: Path) -> set[str]:
+    """Return the paths of the pictures read in an output of --json; a broken line, as of a full disk, is as none."""
+    paths = set()
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for line in lines:
+                with suppress(ValueError, KeyError, TypeError):
+                    paths.add(json.loads(line)["path"])
+    except (OSError, ValueError) as err:
+        raise InputError(f"{path}: cannot be read ({err}); give a file with what --json printed") from err
+    return paths
+
+
 def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) -> int:
     """Read pictures, print what they say and draw it; return 1 if any could not be read, else 0."""
+    from tqdm import tqdm
+
     predict = load_network(model)
     paths = picture_paths(args.images or [str(SAMPLES)])
+    if args.skip_read:
+        read = load_paths(args.skip_read)
+        paths = (path for path in paths if path not in read)
     if args.form == "csv":
         print("path,text,confidence,error")
     kept, count, status = [], 0, 0
-    for count, reading in enumerate(read_pictures(paths, predict, args.min_confidence, args.one, args.explain), 1):
-        print_reading(reading, args.form)
-        if reading.page.error:
-            say(f"error: {printable(reading.page.path)}: {reading.page.error}")
-            status = 1
-        if reading.page.stages:
-            name = f"{count:03}-{Path(reading.page.path).stem}.png"
-            save_figure(draw_stages(reading), args.output / "explain" / name)
-        if count <= PLOT_LIMIT:
-            kept.append(reading)
-    if args.plot or not (args.no_plot or args.form):
+    how = {"min_confidence": args.min_confidence, "one": args.one, "explain": args.explain}
+    with open_pool(args.cluster, predict) as pool:
+        # Where the readings themselves are seen on the screen, a bar would only be in their way.
+        readings = tqdm(read_pictures(paths, **pool, **how), unit=" pictures", disable=sys.stdout.isatty() or None)
+        for count, reading in enumerate(readings, 1):
+            print_reading(reading, args.form)
+            if reading.page.error:
+                tqdm.write(f"error: {printable(reading.page.path)}: {reading.page.error}", file=sys.stderr)
+                status = 1
+            if reading.page.stages:
+                name = f"{count:03}-{Path(reading.page.path).stem}.png"
+                save_figure(draw_stages(reading), args.output / "explain" / name)
+            if count <= PLOT_LIMIT:
+                kept.append(reading)
+    if kept and (args.plot or not (args.no_plot or args.form)):
         figures.append(draw_readings(kept))
         save_figure(figures[-1], args.plot or args.output / "predictions.png")
         if count > PLOT_LIMIT:
@@ -2173,6 +2278,9 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     text = 'print "?" for digits less certain than this, 0 to 1 (%(default)s)'
     group.add_argument("--min-confidence", type=share, default=MIN_CONFIDENCE, metavar="P", help=text)
     group.add_argument("--one", action="store_true", help="there is exactly one digit on each picture")
+    skip = "leave out what is in this output of --json"
+    group.add_argument("--skip-read", type=Path, metavar="FILE", help=skip)
+    group.add_argument("--cluster", metavar="ADDRESS", help="read on the Dask cluster whose scheduler is there")
     group.add_argument("--explain", action="store_true", help="save how each picture was read in DIR/explain/")
 
 
@@ -2212,7 +2320,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Read handwritten digits from pictures. Without any picture: train on MNIST and read samples/.",
     )
     add = parser.add_argument
-    add("images", nargs="*", metavar="IMAGE|FOLDER", help="pictures to read, or folders of them")
+    add("images", nargs="*", metavar="IMAGE|FOLDER", help="pictures to read, folders of them; -: paths from stdin")
     add("--train", action="store_true", help="train first, then read")
     add("--output", type=Path, default=Path("output"), metavar="DIR", help="networks and figures go here (output/)")
     add("--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit")
@@ -2241,6 +2349,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 0 if all was done, 1 if something could not be, 130 after Ctrl-C."""
     args = parse_arguments(argv)
+    if args.cluster and __name__ == "__main__":  # what is sent to a cluster has to be found there by its module's name
+        return import_module(Path(__file__).stem).main(argv)
     for output in (sys.stdout, sys.stderr):
         if hasattr(output, "reconfigure"):  # neither a notebook's nor one that is closed
             output.reconfigure(errors="backslashreplace")  # any name can be told, whatever the terminal can show
