@@ -46,7 +46,7 @@ from importlib import import_module
 from itertools import chain, islice, repeat
 from pathlib import Path
 from textwrap import fill
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "52000000")  # three floats each take 1.4 gigabytes to decode
@@ -55,6 +55,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
+    import gradio
     import keras
     import onnx
     import tensorflow as tf
@@ -79,6 +80,7 @@ SURE = 0.9  # below it, a digit is looked at again; a mark is cut in two only wh
 LARGEST_FILE = 2**28  # bytes of a picture; 52 megapixels of colour and alpha take fewer
 MOST_MARKS = 600  # with more pieces of ink, a picture is a texture and no page
 WORKING_SIDE = 1024  # pixels that digits are looked for on: sheets of 50 are still legible, 12 megapixels are fast
+LARGEST_UPLOAD = 50 * 10**6  # bytes of a picture given to the page
 LARGEST_NETWORK = 40  # megabytes, of ten million weights
 SAMPLES = Path(__file__).resolve().parent / "samples"
 BUNDLED = Path(__file__).resolve().with_suffix(".onnx")  # read with until there is a network of the user's own
@@ -86,6 +88,7 @@ BUNDLED = Path(__file__).resolve().with_suffix(".onnx")  # read with until there
 MOST_BYTES = 10**9  # of a data set's largest part; EMNIST's 814,255 digits and letters have 638 million
 
 NO_DIGITS = np.zeros((0, FIELD, FIELD), np.uint8)
+TOO_LARGE = f"more than {LARGEST_FILE / 1e6:.0f} MB; save it smaller, as PNG or JPEG"
 NOTHING_FOUND = "no digit found; is there one, in a pen that stands out from the paper?"
 
 Predict = Callable[[np.ndarray], np.ndarray]  # batch -> probs
@@ -218,23 +221,43 @@ def picture_paths(arguments: Iterable[str]) -> Iterator[str]:
             yield argument
 
 
-def read_bytes(path: str) -> np.ndarray:
-    """Return a file's content, (N,) uint8; raise InputError where there is none."""
+def fetch_bytes(address: str) -> np.ndarray:
+    """Return the content of what fsspec finds at an address, s3://bucket/7.png say, (N,) uint8."""
+    try:
+        import fsspec
+
+        with fsspec.open(address) as file:
+            return np.frombuffer(file.read(LARGEST_FILE + 1), np.uint8)
+    except ImportError as err:
+        raise InputError(f"an address, which needs fsspec and more ({err}); install them, or fetch the file") from err
+    except (OSError, ValueError) as err:
+        raise InputError(f"cannot be fetched ({str(err) or type(err).__name__}); check the address") from err
+
+
+def load_bytes(path: str) -> np.ndarray:
+    """Return the content of a file, (N,) uint8; raise InputError where there is none."""
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise InputError("no pictures in this folder; it takes " + ", ".join(sorted(PICTURE_SUFFIXES)))
         if not stat.S_ISREG(status.st_mode):
             raise InputError("a pipe or device; save what comes from it in a file first")
-        if status.st_size > LARGEST_FILE:
-            raise InputError(f"{status.st_size / 1e6:,.0f} MB; save it smaller, as PNG or JPEG")
-        content = np.fromfile(path, np.uint8)  # unlike cv2.imread, opens any name on any system, and says why not
+        return np.fromfile(
+            path, np.uint8, LARGEST_FILE + 1
+        )  # unlike cv2.imread, opens any name on any system, and says why not
     except FileNotFoundError as err:
         raise InputError("no such file; check the path") from err
     except OSError as err:
         raise InputError(f"cannot be opened ({err.strerror or err}); check the path and its permissions") from err
+
+
+def read_bytes(path: str) -> np.ndarray:
+    """Return what is in a file or at an address, (N,) uint8; raise InputError where there is nothing, or too much."""
+    content = fetch_bytes(path) if "://" in path else load_bytes(path)
     if not content.size:
         raise InputError("the file is empty; copy or save it again")
+    if content.size > LARGEST_FILE:
+        raise InputError(TOO_LARGE)
     return content
 
 
@@ -1869,18 +1892,21 @@ def draw_page(axes: Axes, reading: Reading) -> None:
             axes.text(box.x, box.y, character, fontsize=7, color=color, va="bottom")
 
 
-def draw_seen(axes: Axes, reading: Reading) -> None:
-    """Draw what the network saw, its digits side by side as nearly in a square as they go, under what it read."""
-    digits = reading.digits
-    if not len(digits):
-        axes.text(0.5, 0.5, fill(reading.page.error, 22), fontsize=8, color=BAD, ha="center", va="center")
-        return
+def tile(digits: np.ndarray) -> np.ndarray:
+    """Lay digits (N, 28, 28) uint8 side by side, as nearly in a square as they go: (H, W) uint8."""
     columns = math.ceil(math.sqrt(len(digits)))
     lines = math.ceil(len(digits) / columns)
     sheet = np.zeros((lines * columns, FIELD, FIELD), np.uint8)
     sheet[: len(digits)] = digits
-    sheet = sheet.reshape(lines, columns, FIELD, FIELD).swapaxes(1, 2).reshape(lines * FIELD, columns * FIELD)
-    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255)
+    return sheet.reshape(lines, columns, FIELD, FIELD).swapaxes(1, 2).reshape(lines * FIELD, columns * FIELD)
+
+
+def draw_seen(axes: Axes, reading: Reading) -> None:
+    """Draw what the network saw, its digits side by side, under what it read."""
+    if not len(reading.digits):
+        axes.text(0.5, 0.5, fill(reading.page.error, 22), fontsize=8, color=BAD, ha="center", va="center")
+        return
+    axes.imshow(tile(reading.digits), cmap="gray", vmin=0, vmax=255)
     text = reading.text.replace("\n", " ")
     text = text if len(text) < 15 else f"{text[:12]}.."
     color = BAD if "?" in text else GOOD
@@ -1933,6 +1959,72 @@ def draw_stages(reading: Reading) -> Figure:
             bars.set(xticks=range(10), yticks=[], ylim=(0, 1), title=percent(probs.max()))
             bars.tick_params(labelsize=7, length=0)
     return figure
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Page: a reading in the browser
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def bars(reading: Reading) -> dict[str, float]:
+    """Return the bars of the page: the probability of each answer or, of several digits, of the best for each."""
+    shown = np.minimum(np.floor(reading.probs * 100) / 100, 0.99).astype(float)  # in whole per cent, and never 100
+    if len(shown) == 1:
+        return {str(digit): share for digit, share in enumerate(shown[0])}
+    best = zip(shown.argmax(axis=1), shown.max(axis=1), strict=True)
+    return {f"digit {number}: {digit}": share for number, (digit, share) in enumerate(best, 1)}
+
+
+def mark_boxes(reading: Reading) -> tuple[np.ndarray, list[tuple[tuple[int, ...], str]]]:
+    """Return the picture, small, and on it each box (left, top, right, bottom) with the digit read there."""
+    picture = reading.page.thumbnail
+    scale = picture.shape[1] / reading.page.size[0]
+    boxes = [box for row in reading.rows for box in row]
+    corners = [tuple(round(scale * side) for side in (box.x, box.y, box.right, box.bottom)) for box in boxes]
+    names = [f"{number}: {digit}" for number, digit in enumerate(reading.probs.argmax(axis=1), 1)]
+    return picture, list(zip(corners, names, strict=True))
+
+
+def build_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
+    """Build the page: draw or drop a picture, see what is read. It keeps nothing and tells nobody."""
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    import gradio
+
+    def answer(path: str | None) -> tuple[Any, ...]:
+        """Return what the parts of the page show of the picture in a file."""
+        if path is None:
+            return "", None, None, None
+        (reading,) = read_pictures([path], predict, min_confidence)
+        if reading.page.error:
+            return f"error: {Path(path).name}: {reading.page.error}", None, None, None
+        seen = cv2.resize(tile(reading.digits), None, fx=8, fy=8, interpolation=cv2.INTER_NEAREST)
+        return reading.text, bars(reading), seen, mark_boxes(reading)
+
+    def answer_drawing(drawn: dict[str, Any] | None) -> tuple[Any, ...]:
+        """Return what they show of a drawing; nothing of a blank one."""
+        path = drawn and drawn["composite"]
+        return answer(path if path and np.ptp(open_gray(path)) else None)
+
+    sheet = np.full((400, 400, 3), 255, np.uint8)
+    pen = gradio.Brush(default_size=24, colors=["#000000"], color_mode="fixed")
+    with gradio.Blocks(title="mnist_digits", analytics_enabled=False, delete_cache=(600, 600)) as page, gradio.Row():
+        with gradio.Column():
+            with gradio.Tab("Draw"):
+                canvas = {"canvas_size": (400, 400), "fixed_canvas": True, "layers": False, "transforms": ()}
+                drawing = gradio.Sketchpad(sheet, type="filepath", format="png", brush=pen, show_label=False, **canvas)
+            with gradio.Tab("Picture"):
+                file = gradio.File(label="Drop a picture here", type="filepath")
+        with gradio.Column():
+            parts = [
+                gradio.Textbox(label="Read", elem_id="read"),
+                gradio.Label(label="Probabilities", elem_id="bars", show_heading=False),
+                gradio.Image(label="What the network saw", elem_id="seen", image_mode="L", height=200, buttons=[]),
+                gradio.AnnotatedImage(label="Where", elem_id="where", height=300, buttons=[]),
+            ]
+        how = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+        drawing.change(answer_drawing, drawing, parts, **how)
+        file.change(answer, file, parts, **how)
+    return page
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -2140,6 +2232,7 @@ def open_pool(cluster: str | None, predict: Predict) -> Iterator[dict[str, Any]]
         return
     try:
         from distributed import Client
+        from distributed.diagnostics.plugin import UploadFile
     except ImportError as err:
         raise InputError('--cluster needs Dask; pip install "distributed>=2026.1"') from err
     try:
@@ -2147,7 +2240,7 @@ def open_pool(cluster: str | None, predict: Predict) -> Iterator[dict[str, Any]]
     except (OSError, ValueError) as err:
         raise InputError(f"{cluster}: no Dask scheduler answers there; start one with `dask scheduler`") from err
     with client:
-        client.upload_file(__file__)
+        client.register_plugin(UploadFile(__file__))  # to workers that join later, too
         client.wait_for_workers(1)
         there = client.scatter(predict, broadcast=True, hash=False)
         yield {"predict": there, "pool": client.get_executor(pure=False), "ahead": 4 * sum(client.nthreads().values())}
@@ -2200,6 +2293,35 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
     return status
 
 
+def run_page(args: argparse.Namespace, model: Path) -> int:
+    """Serve the page until Ctrl-C, to this machine alone unless a host is given."""
+    predict = load_network(model)
+    try:
+        page = build_page(predict, args.min_confidence)
+        import gradio
+    except ImportError as err:
+        raise InputError('--web needs Gradio; pip install "gradio>=6,<7"') from err
+    try:
+        _, url, _ = page.launch(
+            server_name=args.host,
+            server_port=args.port,
+            theme=gradio.themes.Default(font="sans-serif", font_mono="monospace"),  # others come from the internet
+            max_file_size=LARGEST_UPLOAD,
+            share=False,
+            ssr_mode=False,
+            footer_links=[],
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+    except OSError as err:
+        raise InputError(f"{args.host}:{args.port}: cannot listen there ({err}); try another --port") from err
+    say(f"draw at {url}; Ctrl-C ends it")
+    with suppress(KeyboardInterrupt):
+        Event().wait()
+    page.close(verbose=False)
+    return 0
+
+
 def find_network(output: Path) -> Path:
     """Return the network to read with: one trained here on MNIST, else the bundled one."""
     path = output / "mnist.onnx"
@@ -2231,8 +2353,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if model and model.suffix != ".keras":
         check_onnx(model)  # who knows whose it is
+    if args.web and not args.train:
+        return run_page(args, model or find_network(args.output))
     if args.train or not args.images:
         model = run_training(args, figures)
+    if args.web:
+        return run_page(args, model)
     status = 0
     if args.images or SAMPLES.is_dir():
         status = run_reading(args, model or find_network(args.output), figures)
@@ -2284,6 +2410,14 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--explain", action="store_true", help="save how each picture was read in DIR/explain/")
 
 
+def add_page_flags(group: argparse._ArgumentGroup) -> None:
+    """Add what has a say in the page."""
+    port = number(int, 1, 65535, "a port, 1 to 65535")
+    group.add_argument("--web", action="store_true", help="open a page to draw digits on and see them read")
+    group.add_argument("--host", default="127.0.0.1", help="where the page listens; 0.0.0.0: to everyone (%(default)s)")
+    group.add_argument("--port", type=port, default=7860, metavar="N", help="the port it listens on (%(default)s)")
+
+
 def add_training_flags(group: argparse._ArgumentGroup) -> None:
     """Add what has a say in training; None stands for a flag that was not given."""
 
@@ -2325,6 +2459,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=Path("output"), metavar="DIR", help="networks and figures go here (output/)")
     add("--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit")
     add_reading_flags(parser.add_argument_group("reading"))
+    add_page_flags(parser.add_argument_group("drawing"))
     add_training_flags(parser.add_argument_group("training"))
     return parser
 
@@ -2333,7 +2468,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line; refuse flags that cannot go together with exit status 2."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    training = args.train or not (args.images or args.model_info)
+    training = args.train or not (args.images or args.model_info or args.web)
     for name, default in TRAINING_DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, default)
@@ -2341,6 +2476,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} is for training; add --train to train before reading")
     if args.model and training:
         parser.error("--model is for reading; name the pictures to read with it, without --train")
+    if args.web and (args.images or args.form):
+        parser.error("--web opens a page to draw on; leave out pictures, --json and --csv")
     if args.model_info and (args.train or args.images):
         parser.error("--model-info tells of a network and does nothing else; leave out pictures and --train")
     return args

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -257,3 +258,60 @@ def test_text_puts_rows_on_lines_of_their_own():
     box = md.Box(0, 0, 1, 1)
     probs = np.eye(10, dtype=np.float32)[[4, 2, 7]]
     assert md.to_text([[box, box], [box]], probs, 0.5) == "42\n7"
+
+
+def test_paths_come_from_stdin_by_lines_or_nuls(tmp_path):
+    names = [SAMPLE, str(tmp_path / "two words.png"), str(tmp_path / "no.png")]
+    shutil.copy(SAMPLE, names[1])
+    for end in ("\n", "\0"):
+        for text in (end.join(names), end.join([*names, ""])):
+            stream = io.BufferedReader(io.BytesIO(text.encode()), buffer_size=16)
+            assert list(md.listed_paths(stream)) == names
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), "-", "--json", "--no-plot", "--model", str(md.BUNDLED)]
+    done = subprocess.run(command, input="\0".join(names), capture_output=True, text=True)
+    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == names
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {names[2]}: no such file")
+
+
+def test_names_with_line_breaks_pass_between_nuls():
+    stream = io.BufferedReader(io.BytesIO(b"a\nb.png\0c\nd.png\0"), buffer_size=8)
+    assert list(md.listed_paths(stream)) == ["a\nb.png", "c\nd.png"]
+
+
+def test_an_earlier_output_is_gone_on_with(tmp_path, capsys):
+    command = [SAMPLE, str(ROOT / "samples" / "7.png"), "--json", "--model", str(md.BUNDLED)]
+    assert md.main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    earlier = tmp_path / "earlier.jsonl"
+    earlier.write_text(f"{lines[0]}\n{lines[1][:40]}")  # the last line was cut off
+    assert md.main([*command, "--skip-read", str(earlier)]) == 0
+    assert capsys.readouterr().out.splitlines() == [lines[1]]
+    assert md.main([*command, "--skip-read", str(tmp_path / "none")]) == 1
+    assert "give a file with what --json printed" in capsys.readouterr().err
+
+
+def test_no_more_paths_are_taken_than_can_be_read_soon():
+    taken = []
+    paths = (taken.append(number) or SAMPLE for number in range(10_000))
+    readings = md.read_pictures(paths)
+    next(readings)
+    assert len(taken) < 1000
+    readings.close()
+
+
+def test_pictures_are_read_from_python_in_a_few_lines(capsys):
+    (reading,) = md.read_pictures([SAMPLE])
+    assert (reading.text, len(reading.rows[0])) == ("4", 1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_pictures_at_an_address_are_read(monkeypatch):
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+    with fsspec.open("memory://pictures/4.png", "wb") as file:
+        file.write(Path(SAMPLE).read_bytes())
+    addresses = ["memory://pictures/4.png", "memory://pictures/none.png", "none://4.png"]
+    there, missing, unknown = md.read_pictures(addresses)
+    assert there.text == "4"
+    assert "cannot be fetched" in missing.page.error
+    assert unknown.page.error

@@ -1,0 +1,125 @@
+"""The page: drawn with the mouse in a real browser, on this machine alone."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from draw_samples import STROKES
+
+import mnist_digits as md
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+pytest.importorskip("gradio", reason="Gradio is not installed")
+
+SAMPLES = ROOT / "samples"
+SLOW = 90_000  # ms: a browser without a graphics card, on a machine that does something else as well
+
+
+@pytest.fixture(scope="module")
+def address():
+    """Serve the page as the command line does; return where."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), "--web", "--port", port, "--model", str(md.BUNDLED)]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert f"draw at http://127.0.0.1:{port}/" in server.stderr.readline()
+    yield f"http://127.0.0.1:{port}/"
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Start Chromium, Playwright's or the system's."""
+    with sync_api.sync_playwright() as playwright:
+        ways = [{}, {"executable_path": "/usr/bin/chromium"}]
+        for way in ways:
+            try:
+                browser = playwright.chromium.launch(args=["--no-sandbox"], **way)
+            except sync_api.Error:
+                continue
+            yield browser
+            browser.close()
+            return
+        pytest.skip("no Chromium is installed")
+
+
+@pytest.fixture
+def page(browser, address):
+    """Open the page as a new visitor."""
+    page = browser.new_page()
+    page.set_default_timeout(SLOW)
+    page.goto(address)
+    page.locator("canvas").last.wait_for()
+    yield page
+    page.close()
+
+
+def draw(page, digit):
+    """Draw a digit on the canvas with the mouse."""
+    frame = page.locator("canvas").last.bounding_box()
+    side = 0.5 * min(frame["width"], frame["height"])
+    left, top = frame["x"] + (frame["width"] - side) / 2, frame["y"] + (frame["height"] - side) / 2
+    for stroke in STROKES[digit]:
+        (x, y), *rest = stroke
+        page.mouse.move(left + x * side, top + y * side)
+        page.mouse.down()
+        for x, y in rest:
+            page.mouse.move(left + x * side, top + y * side, steps=3)
+        page.mouse.up()
+
+
+def upload(page, path):
+    """Give the page a picture."""
+    page.get_by_role("tab", name="Picture").click()
+    page.locator("input[type=file]").last.set_input_files(path)
+
+
+def expect_read(page, text):
+    """Wait until the page shows that a text was read."""
+    sync_api.expect(page.locator("#read textarea, #read input").first).to_have_value(text, timeout=SLOW)
+
+
+def test_a_drawn_digit_is_read_and_cleared(page):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    draw(page, "3")
+    expect_read(page, "3")
+    bars = page.locator("#bars").inner_text()
+    assert bars.split("3")[1].strip(" .\n").startswith("9"), "its probability, never 100 %"
+    page.get_by_label("Clear canvas").click()
+    expect_read(page, "")
+    draw(page, "7")
+    expect_read(page, "7")
+    assert all(url.startswith(("http://127.0.0.1:", "data:", "blob:")) for url in asked), "nothing of the internet"
+
+
+def test_a_picture_is_read_as_on_the_command_line(page):
+    upload(page, SAMPLES / "2026-row.jpg")
+    expect_read(page, "2026")
+    sync_api.expect(page.locator("#where")).to_contain_text("4: 6")
+
+
+def test_a_file_that_is_no_picture_is_refused_in_the_same_words(page, tmp_path):
+    (tmp_path / "words.txt").write_text("these are words")
+    error = md.open_page(str(tmp_path / "words.txt")).error
+    upload(page, tmp_path / "words.txt")
+    expect_read(page, f"error: words.txt: {error}")
+
+
+def test_two_visitors_do_not_mix(page, browser, address):
+    other = browser.new_page()
+    other.goto(address)
+    upload(other, SAMPLES / "5.png")
+    upload(page, SAMPLES / "8.png")
+    expect_read(page, "8")
+    expect_read(other, "5")
+    other.close()
+
+
+def test_without_gradio_the_way_to_it_is_told(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert md.main(["--web"]) == 1
+    assert 'pip install "gradio' in capsys.readouterr().err
