@@ -963,7 +963,7 @@ def start_tensorflow() -> None:
 
 
 def convolution(filters: int, size: int = 3, strides: int = 1, padding: str = "valid") -> list[keras.Layer]:
-    """One step of our own networks: a convolution, its output normalized over the batch, what is negative cut off."""
+    """One step of our own network: a convolution, its output normalized over the batch, what is negative cut off."""
     from keras.layers import BatchNormalization, Conv2D, ReLU
 
     return [
@@ -973,44 +973,24 @@ def convolution(filters: int, size: int = 3, strides: int = 1, padding: str = "v
     ]
 
 
-def answer(units: int) -> list[keras.Layer]:
-    """The end of our own networks: two dense layers, the first of so many units, the second one probability a digit."""
+def cnn() -> list[keras.Layer]:
+    """Our own: the first two convolutions leave 6 x 6 pixels, so that the many that follow cost little."""
     from keras.layers import BatchNormalization, Dense, Dropout, Flatten, ReLU
     from keras.regularizers import L2
 
-    return [
-        Flatten(),
-        Dropout(0.3),
-        Dense(units, use_bias=False, kernel_regularizer=L2(1e-4)),
-        BatchNormalization(momentum=0.9),
-        ReLU(),
-        Dropout(0.3),
-        Dense(10, activation="softmax", kernel_regularizer=L2(1e-4)),
-    ]
-
-
-def cnn() -> list[keras.Layer]:
-    """Our own: the first two convolutions leave 6 x 6 pixels, so that the many that follow cost little."""
     return [
         *convolution(32, 5, strides=2),  # (12, 12, 32)
         *convolution(64, strides=2, padding="same"),  # (6, 6, 64)
         *convolution(96, padding="same"),  # (6, 6, 96)
         *convolution(96),  # (4, 4, 96)
         *convolution(96),  # (2, 2, 96)
-        *answer(96),
-    ]
-
-
-def large() -> list[keras.Layer]:
-    """Our own for long trainings: it sees every pixel before any is skipped, for three times the work of cnn."""
-    return [
-        *convolution(24),  # (26, 26, 24)
-        *convolution(48, strides=2, padding="same"),  # (13, 13, 48)
-        *convolution(64, padding="same"),  # (13, 13, 64)
-        *convolution(96, strides=2, padding="same"),  # (7, 7, 96)
-        *convolution(112),  # (5, 5, 112)
-        *convolution(112),  # (3, 3, 112)
-        *answer(96),
+        Flatten(),
+        Dropout(0.3),
+        Dense(96, use_bias=False, kernel_regularizer=L2(1e-4)),
+        BatchNormalization(momentum=0.9),
+        ReLU(),
+        Dropout(0.3),
+        Dense(10, activation="softmax", kernel_regularizer=L2(1e-4)),
     ]
 
 
@@ -1109,7 +1089,6 @@ class Recipe(NamedTuple):
 
 RECIPES = {
     "cnn": Recipe(cnn, 11, 128, 3e-3, one_cycle=True, augment=True, one_hot=True, smoothing=0.05, worldly=1 / 12),
-    "large": Recipe(large, 30, 128, 3e-3, one_cycle=True, augment=True, one_hot=True, smoothing=0.05, worldly=1 / 8),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False),

@@ -171,11 +171,9 @@ def table(result: dict, bundled: dict) -> list[str]:
         cells += [result["seconds, of Keras's example"][part]]
         cells += [f"{seconds:.0f} s" if seconds else "not by all" for seconds in of["seconds_to"].values()]
         lines.append(f"| {' | '.join(map(str, cells))} | {of['multiply_adds'] / 1e6:.1f} M |")
-    members, network = bundled["accuracy_of_members"], bundled["network"]
-    products = count_products(md.build_network(md.RECIPES[network])) / 1e6
-    long_run = f"| `--network {network} --epochs {bundled['epochs']}` | {len(members)}"
-    mean, seconds = right(np.mean(members), np.std(members, ddof=1)), bundled["train_seconds"] / len(members)
-    lines.append(f"{long_run} | {mean} | {seconds:.0f} | | | | | {products:.1f} M |")
+    members, products = bundled["accuracy_of_members"], result["parts"]["default"]["multiply_adds"] / 1e6
+    mean = right(np.mean(members), np.std(members, ddof=1))
+    lines.append(f"| `--epochs {bundled['epochs']}` | {len(members)} | {mean} | | | | | | {products:.1f} M |")
     united = f"| bundled: these {len(members)} united | 1 | {right(bundled['accuracy'], None)} | | | | | |"
     return [*lines, f"{united} {len(members) * products:.1f} M |"]
 
