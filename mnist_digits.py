@@ -39,7 +39,7 @@ import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache, partial, reduce
 from importlib import import_module
@@ -49,6 +49,7 @@ from textwrap import fill
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a damaged file, our own sentence tells
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "52000000")  # three floats each take 1.4 gigabytes to decode
 
 import cv2
@@ -2168,6 +2169,11 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     start_tensorflow()
     data = load_data_or_digits(args.data)
     recipe = choose_recipe(args, len(data.x_train))
+    megabytes = args.members * 4e-6 * build_network(recipe).count_params()
+    if megabytes > LARGEST_NETWORK:
+        raise InputError(
+            f"--members {args.members}: {megabytes:.0f} MB of weights, more than {LARGEST_NETWORK}; take fewer"
+        )
     say(
         f"training {args.network} on {data.name}: {len(data.x_train):,} digits, {recipe.epochs} epochs, "
         f"batches of {recipe.batch_size}, {'augmented' if recipe.augment else 'not augmented'}"
@@ -2210,19 +2216,24 @@ def open_pool(cluster: str | None, predict: Predict) -> Iterator[dict[str, Any]]
         yield {"predict": predict}
         return
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
+        from distributed.comm import CommClosedError
         from distributed.diagnostics.plugin import UploadFile
     except ImportError as err:
         raise InputError('--cluster needs Dask; pip install "distributed>=2026.1"') from err
     try:
         client = Client(cluster, timeout=10)
+        client.wait_for_workers(1, timeout=10)
     except (OSError, ValueError) as err:
-        raise InputError(f"{cluster}: no Dask scheduler answers there; start one with `dask scheduler`") from err
-    with client:
-        client.register_plugin(UploadFile(__file__))  # to workers that join later, too
-        client.wait_for_workers(1)
-        there = client.scatter(predict, broadcast=True, hash=False)
-        yield {"predict": there, "pool": client.get_executor(pure=False), "ahead": 4 * sum(client.nthreads().values())}
+        raise InputError(f"{cluster}: no Dask cluster there; start `dask scheduler` and `dask worker`") from err
+    try:
+        with client:
+            client.register_plugin(UploadFile(__file__))  # goes to workers that join later, too
+            there = client.scatter(predict, broadcast=True, hash=False)
+            ahead = 4 * sum(client.nthreads().values())
+            yield {"predict": there, "pool": client.get_executor(pure=False), "ahead": ahead}
+    except (CancelledError, CommClosedError, KilledWorker) as err:
+        raise InputError(f"{cluster}: lost while reading; --skip-read goes on with what --json has printed") from err
 
 
 def load_paths(path: Path) -> set[str]:
@@ -2455,6 +2466,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} is for training; add --train to train before reading")
     if args.model and training:
         parser.error("--model is for reading; name the pictures to read with it, without --train")
+    if args.cluster and args.model and args.model.suffix == ".keras":
+        parser.error("--cluster reads with .onnx networks, which can be sent; give the .onnx file of this one")
     if args.web and (args.images or args.form):
         parser.error("--web opens a page to draw on; leave out pictures, --json and --csv")
     if args.model_info and (args.train or args.images):
@@ -2470,7 +2483,6 @@ def main(argv: list[str] | None = None) -> int:
     for output in (sys.stdout, sys.stderr):
         if hasattr(output, "reconfigure"):  # neither a notebook's nor one that is closed
             output.reconfigure(errors="backslashreplace")  # any name can be told, whatever the terminal can show
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # of a damaged file, our own sentence tells
     try:
         return run(args)
     except InputError as err:

@@ -43,7 +43,7 @@ def test_a_killed_worker_loses_nothing_and_doubles_nothing(cluster):
 
 def test_where_there_is_no_cluster_the_way_to_one_is_told(capsys, monkeypatch):
     assert md.main([SAMPLES[0], "--no-plot", "--cluster", "not an address"]) == 1
-    assert "start one with `dask scheduler`" in capsys.readouterr().err
+    assert "start `dask scheduler`" in capsys.readouterr().err
     monkeypatch.setitem(md.sys.modules, "distributed", None)
     assert md.main([SAMPLES[0], "--no-plot", "--cluster", "127.0.0.1:1"]) == 1
     assert "--cluster needs Dask" in capsys.readouterr().err

@@ -35,6 +35,23 @@ def test_every_flag_has_help_and_stands_in_the_readme():
             assert flag == "-h" or re.search(rf"`{flag}\b", README), flag
 
 
+def test_the_python_in_the_readme_runs(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    exec(code, {})
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if "samples" in line] == [
+        "4",
+        "2026",
+        "cannot",
+    ]
+
+
+def test_every_test_named_in_the_readme_is_there():
+    tests = (ROOT / "tests" / "test_trust.py").read_text(encoding="utf-8")
+    for name in re.findall(r"`(test_\w+)`", README):
+        assert f"def {name}(" in tests, name
+
+
 def test_the_pictures_in_the_readme_are_there():
     for path in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / path).is_file(), path
