@@ -1966,8 +1966,7 @@ def mark_boxes(reading: Reading) -> tuple[np.ndarray, list[tuple[tuple[int, ...]
 
 
 def build_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
-    """Build the page: draw or drop a picture, see what is read. It keeps nothing and tells nobody."""
-    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    """Build the page: draw or drop a picture, see what is read. Pictures are deleted after ten minutes."""
     import gradio
 
     def answer(path: str | None) -> tuple[Any, ...]:
@@ -2201,7 +2200,7 @@ def print_reading(reading: Reading, form: str | None) -> None:
     """Print a reading as a line: JSON, CSV, or path, text and confidence parted by tabs if it has any."""
     path, error = reading.page.path, reading.page.error
     if form == "json":
-        print(json.dumps(to_record(reading)), flush=True)
+        print(json.dumps(to_record(reading)) + "\n", end="", flush=True)  # in one go, whatever comes in between
     elif form == "csv":
         row = [path, reading.text, "" if error else percent(reading.confidence), error]
         csv.writer(sys.stdout, lineterminator="\n").writerow(row)
@@ -2285,12 +2284,12 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
 
 def run_page(args: argparse.Namespace, model: Path) -> int:
     """Serve the page until Ctrl-C, to this machine alone unless a host is given."""
-    predict = load_network(model)
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
     try:
-        page = build_page(predict, args.min_confidence)
         import gradio
     except ImportError as err:
         raise InputError('--web needs Gradio; pip install "gradio>=6,<7"') from err
+    page = build_page(load_network(model), args.min_confidence)
     try:
         _, url, _ = page.launch(
             server_name=args.host,

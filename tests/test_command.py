@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -315,3 +316,18 @@ def test_pictures_at_an_address_are_read(monkeypatch):
     assert there.text == "4"
     assert "cannot be fetched" in missing.page.error
     assert unknown.page.error
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C otherwise")
+def test_ctrl_c_leaves_whole_lines(tmp_path):
+    (tmp_path / "paths").write_text(f"{SAMPLE}\n" * 100_000)
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), "-", "--json", "--model", str(md.BUNDLED)]
+    with (tmp_path / "paths").open() as paths:
+        reading = subprocess.Popen(command, stdin=paths, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    lines = [reading.stdout.readline()]
+    reading.send_signal(signal.SIGINT)
+    out, err = reading.communicate()
+    lines += out.splitlines()
+    assert {json.loads(line)["text"] for line in lines} == {"4"}
+    assert reading.returncode == 130
+    assert err == "stopped; what was saved before is as it was\n"

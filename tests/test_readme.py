@@ -18,7 +18,7 @@ COMMANDS = [command.strip(" `") for command in COMMANDS if command.startswith(("
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_in_the_readme_parses(command):
-    words = shlex.split(command, comments=True)
+    words = shlex.split(re.sub(r" >?[<>] .*", "", command), comments=True)  # without what is the shell's
     arguments = words[words.index("mnist_digits.py") + 1 :]
     if "--help" not in arguments and "--version" not in arguments:
         md.parse_arguments(arguments)
