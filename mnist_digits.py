@@ -1993,15 +1993,15 @@ def build_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
                 drawing = gradio.Sketchpad(sheet, type="filepath", format="png", brush=pen, show_label=False, **canvas)
             with gradio.Tab("Picture"):
                 file = gradio.File(label="Drop a picture here", type="filepath")
+            where = gradio.AnnotatedImage(label="Where", elem_id="where", height=300, buttons=[])
         with gradio.Column():
-            parts = [
-                gradio.Textbox(label="Read", elem_id="read"),
-                gradio.Label(label="Probabilities", elem_id="bars", show_heading=False),
-                gradio.Image(label="What the network saw", elem_id="seen", image_mode="L", height=200, buttons=[]),
-                gradio.AnnotatedImage(label="Where", elem_id="where", height=300, buttons=[]),
-            ]
+            text = gradio.Textbox(label="Read", elem_id="read")
+            shares = gradio.Label(label="Probabilities", elem_id="bars", show_heading=False)
+            seen = gradio.Image(label="What the network saw", elem_id="seen", image_mode="L", height=260, buttons=[])
+        parts = [text, shares, seen, where]
         how = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
         drawing.change(answer_drawing, drawing, parts, **how)
+        drawing.clear(lambda: sheet, None, drawing, **how)  # without a sheet, the pen would have to be taken up again
         file.change(answer, file, parts, **how)
     return page
 
@@ -2303,7 +2303,7 @@ def run_page(args: argparse.Namespace, model: Path) -> int:
             prevent_thread_lock=True,
         )
     except OSError as err:
-        raise InputError(f"{args.host}:{args.port}: cannot listen there ({err}); try another --port") from err
+        raise InputError(f"{args.host}:{args.port}: cannot listen there; try another --host or --port") from err
     say(f"draw at {url}; Ctrl-C ends it")
     with suppress(KeyboardInterrupt):
         Event().wait()
