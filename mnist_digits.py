@@ -46,7 +46,7 @@ from importlib import import_module
 from itertools import chain, islice, repeat
 from pathlib import Path
 from textwrap import fill
-from threading import Event, Lock
+from threading import Event
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a damaged file, our own sentence tells
@@ -1625,17 +1625,25 @@ def load_keras(path: Path) -> Predict:
 
 
 @lru_cache(maxsize=4)
-def open_onnx(content: bytes) -> tuple[cv2.dnn.Net, Lock]:
-    """Load the content of an .onnx file into OpenCV, once in each process; only one thread at a time may use it."""
-    return cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8)), Lock()
+def idle_networks(content: bytes) -> list[cv2.dnn.Net]:
+    """Return those opened from the content of an .onnx file that no thread is using: none at first."""
+    return []
 
 
 def predict_onnx(content: bytes, batch: np.ndarray) -> np.ndarray:
-    """Return the probs (N, 10) that the network in the content of an .onnx file gives a batch."""
-    network, lock = open_onnx(content)
-    with lock:
-        network.setInput(batch)
-        return network.forward()
+    """Return the probs (N, 10) that the network in the content of an .onnx file gives a batch.
+
+    OpenCV's networks serve one thread at a time, so each process opens as many as read at once.
+    """
+    idle = idle_networks(content)
+    try:
+        network = idle.pop()
+    except IndexError:
+        network = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
+    network.setInput(batch)
+    probs = network.forward()
+    idle.append(network)
+    return probs
 
 
 def load_onnx(path: Path) -> Predict:
