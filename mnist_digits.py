@@ -2271,7 +2271,8 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
     how = {"min_confidence": args.min_confidence, "one": args.one, "explain": args.explain}
     with open_pool(args.cluster, predict) as pool:
         # Where the readings themselves are seen on the screen, a bar would only be in their way.
-        readings = tqdm(read_pictures(paths, **pool, **how), unit=" pictures", disable=sys.stdout.isatty() or None)
+        hidden = not sys.stdout or sys.stdout.isatty() or None  # None: where stderr is no screen
+        readings = tqdm(read_pictures(paths, **pool, **how), unit=" pictures", disable=hidden)
         for count, reading in enumerate(readings, 1):
             print_reading(reading, args.form)
             if reading.page.error:
@@ -2487,6 +2488,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     if args.cluster and __name__ == "__main__":  # what is sent to a cluster has to be found there by its module's name
         return import_module(Path(__file__).stem).main(argv)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # closed: what is said there must not go to stdout instead
     for output in (sys.stdout, sys.stderr):
         if hasattr(output, "reconfigure"):  # neither a notebook's nor one that is closed
             output.reconfigure(errors="backslashreplace")  # any name can be told, whatever the terminal can show
