@@ -24,6 +24,7 @@ import argparse
 import csv
 import gzip
 import hashlib
+import io
 import json
 import math
 import os
@@ -2488,7 +2489,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     if args.cluster and __name__ == "__main__":  # what is sent to a cluster has to be found there by its module's name
         return import_module(Path(__file__).stem).main(argv)
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # closed: what is said there must not go to stdout instead
+    sys.stderr = sys.stderr or io.StringIO()  # closed: what is said there must not go to stdout instead
     for output in (sys.stdout, sys.stderr):
         if hasattr(output, "reconfigure"):  # neither a notebook's nor one that is closed
             output.reconfigure(errors="backslashreplace")  # any name can be told, whatever the terminal can show
