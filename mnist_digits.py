@@ -47,8 +47,8 @@ from importlib import import_module
 from itertools import chain, islice, repeat
 from pathlib import Path
 from textwrap import fill
-from threading import Event
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from zipfile import BadZipFile
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a damaged file, our own sentence tells
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "52000000")  # three floats each take 1.4 gigabytes to decode
@@ -189,32 +189,34 @@ def natural(name: str) -> list[Any]:
 def walk(folder: str) -> Iterator[str]:
     """Yield the pictures in a folder and all below it, one folder after the other; the folder itself if it has none."""
     empty = True
-    for inside, folders, names in os.walk(folder):
+    unreadable = []
+    for inside, folders, names in os.walk(folder, onerror=lambda err: unreadable.append(err.filename)):
         folders.sort(key=natural)
         for name in sorted(names, key=natural):
             path = Path(inside, name)
             if path.suffix.lower() in PICTURE_SUFFIXES and name[0] != "." and path.is_file():
                 empty = False
                 yield str(path)
-    if empty:
-        yield folder
+    yield from unreadable or [folder] * empty  # to be told of
 
 
 def listed_paths(stream: BinaryIO) -> Iterator[str]:
     """Yield the paths that a stream names as they come: a line each or, as from `find -print0`, up to a NUL each."""
-    rest, separator = b"", None
+    rest, separator, carriage_return = b"", None, b"\r" if os.name == "nt" else b""
     while chunk := stream.read1():
         rest += chunk
-        separator = separator or next((mark for mark in (b"\0", os.linesep.encode()) if mark in rest), None)
+        separator = separator or next((mark for mark in (b"\0", b"\n") if mark in rest), None)
         *whole, rest = rest.split(separator) if separator else [rest]
-        yield from map(os.fsdecode, filter(None, whole))
+        yield from map(os.fsdecode, filter(None, (path.removesuffix(carriage_return) for path in whole)))
     if rest:
-        yield os.fsdecode(rest)
+        yield os.fsdecode(rest.removesuffix(carriage_return))
 
 
 def picture_paths(arguments: Iterable[str]) -> Iterator[str]:
     """Yield the pictures that files, folders and, for "-", the paths on stdin name; no more is listed than is taken."""
     for argument in arguments:
+        if argument == "-" and not sys.stdin:
+            raise InputError("stdin is closed; name the pictures, or a file to read their paths from with <")
         if argument == "-":
             yield from picture_paths(path for path in listed_paths(sys.stdin.buffer) if path != "-")
         elif os.path.isdir(argument):  # unlike Path's, takes any string, an empty and an overlong one
@@ -232,7 +234,7 @@ def fetch_bytes(address: str) -> np.ndarray:
             return np.frombuffer(file.read(LARGEST_FILE + 1), np.uint8)
     except ImportError as err:
         raise InputError(f"an address, which needs fsspec and more ({err}); install them, or fetch the file") from err
-    except (OSError, ValueError) as err:
+    except Exception as err:  # each kind of address has errors of its own
         raise InputError(f"cannot be fetched ({str(err) or type(err).__name__}); check the address") from err
 
 
@@ -241,6 +243,7 @@ def load_bytes(path: str) -> np.ndarray:
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
+            os.scandir(path).close()  # one that may not be opened is told as such
             raise InputError("no pictures in this folder; it takes " + ", ".join(sorted(PICTURE_SUFFIXES)))
         if not stat.S_ISREG(status.st_mode):
             raise InputError("a pipe or device; save what comes from it in a file first")
@@ -249,8 +252,9 @@ def load_bytes(path: str) -> np.ndarray:
         )  # unlike cv2.imread, opens any name on any system, and says why not
     except FileNotFoundError as err:
         raise InputError("no such file; check the path") from err
-    except OSError as err:
-        raise InputError(f"cannot be opened ({err.strerror or err}); check the path and its permissions") from err
+    except (OSError, ValueError) as err:  # ValueError: a NUL in the name
+        reason = getattr(err, "strerror", None) or err
+        raise InputError(f"cannot be opened ({reason}); check the path and its permissions") from err
 
 
 def read_bytes(path: str) -> np.ndarray:
@@ -280,7 +284,7 @@ def decode_picture(content: np.ndarray) -> np.ndarray:
             turned = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
             picture = picture if turned is None else turned
     except cv2.error as err:
-        raise InputError(f"cannot be decoded ({err.err}); save it below 50 megapixels, as PNG or JPEG") from err
+        raise InputError(f"cannot be decoded ({err.err}); save it below 52 megapixels, as PNG or JPEG") from err
     if picture is None:
         raise InputError("not a whole picture; save it again as PNG or JPEG")
     return picture if picture.dtype == np.uint8 else to_uint8(picture)
@@ -1294,7 +1298,8 @@ def written_whole(path: Path) -> Iterator[Path]:
             f"{path}: cannot be written ({err.strerror or err}); make room or choose another place"
         ) from err
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def checkpoint_writer(network: keras.Model, path: Path, history: dict[str, list[float]]) -> keras.callbacks.Callback:
@@ -1658,7 +1663,7 @@ def load_network(path: Path) -> Predict:
     try:
         predict = load_keras(path) if path.suffix == ".keras" else load_onnx(path)
         shape = predict(np.zeros((2, FIELD, FIELD, 1), np.float32)).shape
-    except (cv2.error, OSError, ValueError, KeyError, TypeError) as err:
+    except (cv2.error, OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as err:
         raise InputError(f"{path}: not a network that can be read; train it again or give another --model") from err
     if shape != (2, 10):
         raise InputError(f"{path}: answers {shape} for two digits, not (2, 10); give a network for digits")
@@ -1711,15 +1716,15 @@ def read_lot(paths: list[str], predict: Predict, min_confidence: float, one: boo
     return [read_page(page, own, min_confidence) for page, own in zip(pages, np.split(probs, ends), strict=True)]
 
 
-def make_lots(paths: Iterable[str]) -> Iterator[list[str]]:
-    """Part paths into lots that grow from 1 to 64: the first are read soon and on all cores, many take few calls."""
-    paths, sizes = iter(paths), chain(range(1, 64), repeat(64))
+def make_lots(paths: Iterable[str | os.PathLike], most: int) -> Iterator[list[str]]:
+    """Part paths into lots that grow from 1 to `most`: the first are read soon, on all cores; many take few calls."""
+    paths, sizes = map(os.fspath, paths), chain(range(1, most), repeat(most))
     while lot := list(islice(paths, next(sizes))):
         yield lot
 
 
 def read_pictures(
-    paths: Iterable[str],
+    paths: Iterable[str | os.PathLike] | str | os.PathLike,
     predict: Predict | None = None,
     min_confidence: float = MIN_CONFIDENCE,
     one: bool = False,
@@ -1736,12 +1741,13 @@ def read_pictures(
     The pool is any of concurrent.futures, threads on all cores unless given (OpenCV lets go of Python's lock). It is
     `ahead` lots ahead of what is yielded, so that memory does not grow with the number of pictures.
     """
+    paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     predict, waiting = predict or load_network(BUNDLED), deque()
     threads = None if pool else ThreadPoolExecutor(os.cpu_count())
     try:
-        for lot in make_lots(paths):
+        for lot in make_lots(paths, most=1 if explain else 64):  # stages take much memory
             waiting.append((pool or threads).submit(read_lot, lot, predict, min_confidence, one, explain))
-            if len(waiting) > ahead:
+            while waiting and (waiting[0].done() or len(waiting) > ahead):
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
@@ -1955,7 +1961,7 @@ def draw_stages(reading: Reading) -> Figure:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def bars(reading: Reading) -> dict[str, float]:
+def rank(reading: Reading) -> dict[str, float]:
     """Return the bars of the page: the probability of each answer or, of several digits, of the best for each."""
     shown = np.minimum(np.floor(reading.probs * 100) / 100, 0.99).astype(float)  # in whole per cent, and never 100
     if len(shown) == 1:
@@ -1975,7 +1981,7 @@ def mark_boxes(reading: Reading) -> tuple[np.ndarray, list[tuple[tuple[int, ...]
 
 
 def build_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
-    """Build the page: draw or drop a picture, see what is read. Pictures are deleted after ten minutes."""
+    """Build the page: draw or drop a picture, see what is read. Pictures are deleted within minutes."""
     import gradio
 
     def answer(path: str | None) -> tuple[Any, ...]:
@@ -1986,7 +1992,7 @@ def build_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
         if reading.page.error:
             return f"error: {Path(path).name}: {reading.page.error}", None, None, None
         seen = cv2.resize(tile(reading.digits), None, fx=8, fy=8, interpolation=cv2.INTER_NEAREST)
-        return reading.text, bars(reading), seen, mark_boxes(reading)
+        return reading.text, rank(reading), seen, mark_boxes(reading)
 
     def answer_drawing(drawn: dict[str, Any] | None) -> tuple[Any, ...]:
         """Return what they show of a drawing; nothing of a blank one."""
@@ -2236,24 +2242,29 @@ def open_pool(cluster: str | None, predict: Predict) -> Iterator[dict[str, Any]]
         raise InputError(f"{cluster}: no Dask cluster there; start `dask scheduler` and `dask worker`") from err
     try:
         with client:
-            client.register_plugin(UploadFile(__file__))  # goes to workers that join later, too
-            there = client.scatter(predict, broadcast=True, hash=False)
+            client.register_plugin(UploadFile(__file__), name=f"mnist_digits {__version__}")  # for later workers, too
+            there = client.submit(partial, predict)  # unlike what is scattered, it outlives any worker
             ahead = 4 * sum(client.nthreads().values())
             yield {"predict": there, "pool": client.get_executor(pure=False), "ahead": ahead}
+    except ModuleNotFoundError as err:
+        raise InputError(f"{cluster}: its workers lack {err.name}; install requirements.txt there") from err
     except (CancelledError, CommClosedError, KilledWorker) as err:
         raise InputError(f"{cluster}: lost while reading; --skip-read goes on with what --json has printed") from err
 
 
 def load_paths(path: Path) -> set[str]:
-    """Return the paths of the pictures read in an output of --json; a broken line, as of a full disk, is as none."""
+    """Return the paths of the pictures that were read in an output of --json, those with an error left out."""
     paths = set()
     try:
-        with path.open(encoding="utf-8") as lines:
-            for line in lines:
-                with suppress(ValueError, KeyError, TypeError):
-                    paths.add(json.loads(line)["path"])
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                with suppress(ValueError, KeyError, TypeError, RecursionError):  # a line cut off by a full disk
+                    record = json.loads(line)
+                    paths |= {record["path"]} if record["error"] is None else set()
     except (OSError, ValueError) as err:
         raise InputError(f"{path}: cannot be read ({err}); give a file with what --json printed") from err
+    if path.stat().st_size and not paths:
+        raise InputError(f"{path}: names no picture that was read; give a file with what --json printed")
     return paths
 
 
@@ -2280,10 +2291,10 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
                 tqdm.write(f"error: {printable(reading.page.path)}: {reading.page.error}", file=sys.stderr)
                 status = 1
             if reading.page.stages:
-                name = f"{count:03}-{Path(reading.page.path).stem}.png"
-                save_figure(draw_stages(reading), args.output / "explain" / name)
+                stem = re.sub(r"[^-.\w]", "_", Path(reading.page.path).stem)[:40]
+                save_figure(draw_stages(reading), args.output / "explain" / f"{count:03}-{stem}.png")
             if count <= PLOT_LIMIT:
-                kept.append(reading)
+                kept.append(reading._replace(page=reading.page._replace(stages=None)))
     if kept and (args.plot or not (args.no_plot or args.form)):
         figures.append(draw_readings(kept))
         save_figure(figures[-1], args.plot or args.output / "predictions.png")
@@ -2294,16 +2305,17 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
 
 def run_page(args: argparse.Namespace, model: Path) -> int:
     """Serve the page until Ctrl-C, to this machine alone unless a host is given."""
-    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*"}
     try:
         import gradio
     except ImportError as err:
         raise InputError('--web needs Gradio; pip install "gradio>=6,<7"') from err
     page = build_page(load_network(model), args.min_confidence)
+    host, port = args.host or "127.0.0.1", args.port or 7860
     try:
         _, url, _ = page.launch(
-            server_name=args.host,
-            server_port=args.port,
+            server_name=host,
+            server_port=port,
             theme=gradio.themes.Default(font="sans-serif", font_mono="monospace"),  # others come from the internet
             max_file_size=LARGEST_UPLOAD,
             share=False,
@@ -2312,11 +2324,12 @@ def run_page(args: argparse.Namespace, model: Path) -> int:
             quiet=True,
             prevent_thread_lock=True,
         )
-    except OSError as err:
-        raise InputError(f"{args.host}:{args.port}: cannot listen there; try another --host or --port") from err
+    except Exception as err:  # of Gradio, its server or the client it looks at itself with
+        raise InputError(f"{host}:{port}: cannot listen there; try another --host or --port") from err
     say(f"draw at {url}; Ctrl-C ends it")
     with suppress(KeyboardInterrupt):
-        Event().wait()
+        while True:
+            time.sleep(1)  # on Windows, nothing longer can be interrupted
     page.close(verbose=False)
     return 0
 
@@ -2413,8 +2426,8 @@ def add_page_flags(group: argparse._ArgumentGroup) -> None:
     """Add what has a say in the page."""
     port = number(int, 1, 65535, "a port, 1 to 65535")
     group.add_argument("--web", action="store_true", help="open a page to draw digits on and see them read")
-    group.add_argument("--host", default="127.0.0.1", help="where the page listens; 0.0.0.0: to everyone (%(default)s)")
-    group.add_argument("--port", type=port, default=7860, metavar="N", help="the port it listens on (%(default)s)")
+    group.add_argument("--host", help="where the page listens; 0.0.0.0: to everyone (127.0.0.1)")
+    group.add_argument("--port", type=port, metavar="N", help="the port it listens on (7860)")
 
 
 def add_training_flags(group: argparse._ArgumentGroup) -> None:
@@ -2477,8 +2490,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--model is for reading; name the pictures to read with it, without --train")
     if args.cluster and args.model and args.model.suffix == ".keras":
         parser.error("--cluster reads with .onnx networks, which can be sent; give the .onnx file of this one")
-    if args.web and (args.images or args.form):
-        parser.error("--web opens a page to draw on; leave out pictures, --json and --csv")
+    if args.web and any((args.images, args.form, args.plot, args.one, args.explain, args.skip_read, args.cluster)):
+        parser.error("--web opens a page to draw on; leave out pictures and what is for reading them")
+    if not args.images and (args.skip_read or args.cluster):
+        parser.error("--skip-read and --cluster are for reading pictures; name them, or - for paths on stdin")
+    if not args.web and (args.host or args.port):
+        parser.error("--host and --port are for the page; add --web")
     if args.model_info and (args.train or args.images):
         parser.error("--model-info tells of a network and does nothing else; leave out pictures and --train")
     return args
@@ -2503,7 +2520,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         say("stopped; what was saved before is as it was")
-        if args.train or not args.images:
+        if args.train or not (args.images or args.web):
             say("the same command with --resume goes on")
         return 130
 

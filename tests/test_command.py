@@ -171,6 +171,10 @@ REFUSED = {
     "--plot plot.xyz 4.png": "must end in",
     "--model-info 4.png": "leave out pictures",
     "--model-info --train": "leave out pictures",
+    "--web 4.png": "leave out pictures",
+    "--skip-read read.jsonl": "name them, or - for paths on stdin",
+    "--host 0.0.0.0 4.png": "add --web",
+    "--cluster localhost:8786 --model mine.keras 4.png": "give the .onnx file",
     "--epochs 0": "a whole number from 1",
     "--min-confidence 2 4.png": "a number from 0 to 1",
     "--network vgg": "invalid choice",
@@ -288,6 +292,11 @@ def test_an_earlier_output_is_gone_on_with(tmp_path, capsys):
     earlier.write_text(f"{lines[0]}\n{lines[1][:40]}")  # the last line was cut off
     assert md.main([*command, "--skip-read", str(earlier)]) == 0
     assert capsys.readouterr().out.splitlines() == [lines[1]]
+    earlier.write_text(lines[0].replace('"error": null', '"error": "gone"') + f"\n{lines[1]}\n")
+    assert md.main([*command, "--skip-read", str(earlier)]) == 0
+    assert capsys.readouterr().out.splitlines() == [lines[0]], "what could not be read is tried again"
+    earlier.write_text("path,text\n")
+    assert md.main([*command, "--skip-read", str(earlier)]) == 1
     assert md.main([*command, "--skip-read", str(tmp_path / "none")]) == 1
     assert "give a file with what --json printed" in capsys.readouterr().err
 
@@ -301,8 +310,9 @@ def test_no_more_paths_are_taken_than_can_be_read_soon():
     readings.close()
 
 
-def test_pictures_are_read_from_python_in_a_few_lines(capsys):
-    (reading,) = md.read_pictures([SAMPLE])
+@pytest.mark.parametrize("paths", [[SAMPLE], SAMPLE, Path(SAMPLE), [Path(SAMPLE)]])
+def test_pictures_are_read_from_python_in_a_few_lines(paths, capsys):
+    (reading,) = md.read_pictures(paths)
     assert (reading.text, len(reading.rows[0])) == ("4", 1)
     assert capsys.readouterr() == ("", "")
 
@@ -311,11 +321,12 @@ def test_pictures_at_an_address_are_read(monkeypatch):
     fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
     with fsspec.open("memory://pictures/4.png", "wb") as file:
         file.write(Path(SAMPLE).read_bytes())
-    addresses = ["memory://pictures/4.png", "memory://pictures/none.png", "none://4.png"]
-    there, missing, unknown = md.read_pictures(addresses)
+    addresses = ["memory://pictures/4.png", "memory://pictures/none.png", "none://4.png", "dir://4.png"]
+    there, missing, unknown, other = md.read_pictures(addresses)
     assert there.text == "4"
     assert "cannot be fetched" in missing.page.error
     assert unknown.page.error
+    assert other.page.error
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C otherwise")

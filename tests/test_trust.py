@@ -318,6 +318,15 @@ def test_a_damaged_network_is_refused(tmp_path):
             md.load_network(path)
 
 
+def test_a_damaged_keras_file_is_refused(trained, tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "network.keras"
+    content = np.fromfile(trained / "digits.keras", np.uint8)
+    for _ in range(10):
+        mutate(content, rng).tofile(path)
+        with suppress(md.InputError):
+            md.load_network(path)
+
+
 def test_a_network_as_large_as_no_digits_need_is_refused(tmp_path, capsys):
     path = tmp_path / "network.onnx"
     path.write_bytes(bytes(10 * md.BUNDLED.stat().st_size))
