@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import errno
 import gzip
 import hashlib
 import io
@@ -2515,9 +2516,14 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as err:
         say(f"error: {printable(str(err))}")
         return 1
-    except BrokenPipeError:  # as in `| head`, which has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as err:
+        if err.errno not in {errno.EPIPE, errno.ENOSPC}:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would only fail again
+        if err.errno == errno.EPIPE:  # as in `| head`, which has read enough
+            return 0
+        say("error: stdout: no space left; make room, and go on with --skip-read")
+        return 1
     except KeyboardInterrupt:
         say("stopped; what was saved before is as it was")
         if args.train or not (args.images or args.web):

@@ -374,6 +374,14 @@ def test_closed_outputs_end_it_quietly(closed):
     assert done.stdout == ("" if closed.startswith(">") else f"{SAMPLE}\t4\t99.9%\n")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no device that is always full")
+def test_a_full_disk_under_stdout_is_told():
+    command = f"{sys.executable} {ROOT / 'mnist_digits.py'} {SAMPLE} --json --model {md.BUNDLED} > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "error: stdout: no space left; make room, and go on with --skip-read\n"
+
+
 def assert_centred(digit):
     """Hold a digit to its promise: its centre of mass lies on pixel 14."""
     assert (digit.shape, digit.dtype) == ((28, 28), np.uint8)
