@@ -2233,7 +2233,6 @@ def open_pool(cluster: str | None, predict: Predict) -> Iterator[dict[str, Any]]
     try:
         from distributed import Client, KilledWorker
         from distributed.comm import CommClosedError
-        from distributed.diagnostics.plugin import UploadFile
     except ImportError as err:
         raise InputError('--cluster needs Dask; pip install "distributed>=2026.1"') from err
     try:
@@ -2243,7 +2242,7 @@ def open_pool(cluster: str | None, predict: Predict) -> Iterator[dict[str, Any]]
         raise InputError(f"{cluster}: no Dask cluster there; start `dask scheduler` and `dask worker`") from err
     try:
         with client:
-            client.register_plugin(UploadFile(__file__), name=f"mnist_digits {__version__}")  # for later workers, too
+            client.upload_file(__file__)  # goes to workers that join later, too
             there = client.submit(partial, predict)  # unlike what is scattered, it outlives any worker
             ahead = 4 * sum(client.nthreads().values())
             yield {"predict": there, "pool": client.get_executor(pure=False), "ahead": ahead}

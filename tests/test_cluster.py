@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from conftest import ROOT
@@ -14,25 +16,35 @@ SAMPLES = [str(path) for path in sorted((ROOT / "samples").glob("*.png"))]
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """Start a scheduler and two workers."""
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        yield cluster
+def cluster(tmp_path_factory):
+    """Start a scheduler and two workers, processes that know nothing of the script; return where they are."""
+    folder = tmp_path_factory.mktemp("cluster")
+    file, alone = folder / "scheduler.json", {"cwd": folder, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-P", "-m", "dask"]
+    where = ["--scheduler-file", str(file), "--no-dashboard"]
+    started = [subprocess.Popen([*dask, "scheduler", *where, "--host", "127.0.0.1", "--port", "0"], **alone)]
+    started += [subprocess.Popen([*dask, "worker", *where, "--nworkers", "2", "--nthreads", "1"], **alone)]
+    with distributed.Client(scheduler_file=str(file), timeout=60) as client:
+        client.wait_for_workers(2, timeout=60)
+        yield client.scheduler.address
+    for process in reversed(started):
+        process.terminate()
+        process.wait()
 
 
 def test_a_cluster_reads_what_this_machine_does(cluster, capsys):
     command = [*SAMPLES, "no.png", "--json", "--model", str(md.BUNDLED)]
     assert md.main(command) == 1
     here = capsys.readouterr()
-    assert md.main([*command, "--cluster", cluster.scheduler_address]) == 1
+    assert md.main([*command, "--cluster", cluster]) == 1
     assert capsys.readouterr().out == here.out
 
 
 def test_a_killed_worker_loses_nothing_and_doubles_nothing(cluster):
     paths, predict = SAMPLES * 40, md.load_network(md.BUNDLED)
-    with distributed.Client(cluster.scheduler_address) as client:
+    with distributed.Client(cluster) as client:
         workers = client.run(os.getpid)
-    with md.open_pool(cluster.scheduler_address, predict) as pool:
+    with md.open_pool(cluster, predict) as pool:
         readings = md.read_pictures(paths, **pool)
         there = [next(readings)]
         os.kill(min(workers.values()), getattr(signal, "SIGKILL", signal.SIGTERM))
