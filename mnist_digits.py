@@ -162,6 +162,11 @@ class Reading(NamedTuple):
     text: str  # rows parted by a newline, "?" for a digit below the wanted confidence
 
     @property
+    def boxes(self) -> list[Box]:
+        """Where its digits stand, in the order of `digits`."""
+        return [box for row in self.rows for box in row]
+
+    @property
     def confidence(self) -> float | None:
         """That of the least certain digit: a text is read right only where each digit is."""
         return float(self.probs.max(axis=1).min()) if len(self.probs) else None
@@ -248,9 +253,8 @@ def load_bytes(path: str) -> np.ndarray:
             raise InputError("no pictures in this folder; it takes " + ", ".join(sorted(PICTURE_SUFFIXES)))
         if not stat.S_ISREG(status.st_mode):
             raise InputError("a pipe or device; save what comes from it in a file first")
-        return np.fromfile(
-            path, np.uint8, LARGEST_FILE + 1
-        )  # unlike cv2.imread, opens any name on any system, and says why not
+        # Unlike cv2.imread, it opens any name on any system, and says why not.
+        return np.fromfile(path, np.uint8, min(status.st_size, LARGEST_FILE) + 1)
     except FileNotFoundError as err:
         raise InputError("no such file; check the path") from err
     except (OSError, ValueError) as err:  # ValueError: a NUL in the name
@@ -1744,10 +1748,10 @@ def read_pictures(
     """
     paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     predict, waiting = predict or load_network(BUNDLED), deque()
-    threads = None if pool else ThreadPoolExecutor(os.cpu_count())
+    executor = pool or ThreadPoolExecutor(os.cpu_count())
     try:
         for lot in make_lots(paths, most=1 if explain else 64):  # stages take much memory
-            waiting.append((pool or threads).submit(read_lot, lot, predict, min_confidence, one, explain))
+            waiting.append(executor.submit(read_lot, lot, predict, min_confidence, one, explain))
             while waiting and (waiting[0].done() or len(waiting) > ahead):
                 yield from waiting.popleft().result()
         while waiting:
@@ -1755,8 +1759,8 @@ def read_pictures(
     finally:  # as after Ctrl-C
         for lot in waiting:
             lot.cancel()
-        if threads:
-            threads.shutdown()
+        if not pool:
+            executor.shutdown()
 
 
 def percent(confidence: float) -> str:
@@ -1774,14 +1778,13 @@ def printable(path: str) -> str:
 def to_record(reading: Reading) -> dict[str, Any]:
     """Return a reading as the object that --json prints."""
     page = reading.page
-    boxes = [box for row in reading.rows for box in row]
     return {
         "path": page.path,
         "text": None if page.error else reading.text,
         "confidence": reading.confidence,
         "digits": [
             {"digit": int(row.argmax()), "confidence": float(row.max()), "box": box, "probabilities": row.tolist()}
-            for box, row in zip(boxes, reading.probs, strict=True)
+            for box, row in zip(reading.boxes, reading.probs, strict=True)
         ],
         "error": page.error,
     }
@@ -1880,11 +1883,10 @@ def draw_page(axes: Axes, reading: Reading) -> None:
         name if len(name) < 24 else f"{name[:10]}..{name[-11:]}", fontsize=8, color=FAINT, pad=10, parse_math=False
     )
     characters = reading.text.replace("\n", "")
-    boxes = [box for row in reading.rows for box in row]
-    for box, character in zip(boxes, characters, strict=True):
+    for box, character in zip(reading.boxes, characters, strict=True):
         color = BAD if character == "?" else GOOD
         axes.add_patch(Rectangle((box.x, box.y), box.w, box.h, fill=False, edgecolor=color, linewidth=0.8))
-        if len(boxes) > 1:
+        if len(characters) > 1:
             axes.text(box.x, box.y, character, fontsize=7, color=color, va="bottom")
 
 
@@ -1975,8 +1977,7 @@ def mark_boxes(reading: Reading) -> tuple[np.ndarray, list[tuple[tuple[int, ...]
     """Return the picture, small, and on it each box (left, top, right, bottom) with the digit read there."""
     picture = reading.page.thumbnail
     scale = picture.shape[1] / reading.page.size[0]
-    boxes = [box for row in reading.rows for box in row]
-    corners = [tuple(round(scale * side) for side in (box.x, box.y, box.right, box.bottom)) for box in boxes]
+    corners = [tuple(round(scale * side) for side in (box.x, box.y, box.right, box.bottom)) for box in reading.boxes]
     names = [f"{number}: {digit}" for number, digit in enumerate(reading.probs.argmax(axis=1), 1)]
     return picture, list(zip(corners, names, strict=True))
 
@@ -2260,7 +2261,8 @@ def load_paths(path: Path) -> set[str]:
             for line in file:
                 with suppress(ValueError, KeyError, TypeError, RecursionError):  # a line cut off by a full disk
                     record = json.loads(line)
-                    paths |= {record["path"]} if record["error"] is None else set()
+                    if record["error"] is None:
+                        paths.add(record["path"])
     except (OSError, ValueError) as err:
         raise InputError(f"{path}: cannot be read ({err}); give a file with what --json printed") from err
     if path.stat().st_size and not paths:
@@ -2356,7 +2358,7 @@ def show(figures: list[Figure]) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train if asked to, or if there is nothing to read, then read; return the exit status."""
+    """Train if asked to, then read; return the exit status."""
     figures: list[Figure] = []
     model = args.model
     if args.model_info:
@@ -2365,12 +2367,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if model and model.suffix != ".keras":
         check_onnx(model)  # who knows whose it is
-    if args.web and not args.train:
-        return run_page(args, model or find_network(args.output))
-    if args.train or not args.images:
+    if args.train:
         model = run_training(args, figures)
     if args.web:
-        return run_page(args, model)
+        return run_page(args, model or find_network(args.output))
     status = 0
     if args.images or SAMPLES.is_dir():
         status = run_reading(args, model or find_network(args.output), figures)
@@ -2480,13 +2480,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line; refuse flags that cannot go together with exit status 2."""
     parser = build_parser()
     args = parser.parse_args(argv)
-    training = args.train or not (args.images or args.model_info or args.web)
+    args.train = args.train or not (args.images or args.model_info or args.web)
     for name, default in TRAINING_DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, default)
-        elif not training:
+        elif not args.train:
             parser.error(f"--{name.replace('_', '-')} is for training; add --train to train before reading")
-    if args.model and training:
+    if args.model and args.train:
         parser.error("--model is for reading; name the pictures to read with it, without --train")
     if args.cluster and args.model and args.model.suffix == ".keras":
         parser.error("--cluster reads with .onnx networks, which can be sent; give the .onnx file of this one")
@@ -2525,7 +2525,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         say("stopped; what was saved before is as it was")
-        if args.train or not (args.images or args.web):
+        if args.train:
             say("the same command with --resume goes on")
         return 130
 
