@@ -1096,22 +1096,25 @@ class Recipe(NamedTuple):
     one_hot: bool  # categorical cross-entropy on one-hot labels, else sparse on whole numbers
     smoothing: float = 0  # share of a one-hot label that goes to all ten digits alike (Szegedy et al., 2015)
     worldly: float = 0  # share of digits drawn anew, and of what is no digit, to add; if any, pens vary as well
+    untouched: float = 0  # share of each batch that stays as it is, sharp, for augmenting blurs
 
 
 RECIPES = {
-    "cnn": Recipe(cnn, 11, 128, 3e-3, one_cycle=True, augment=True, one_hot=True, smoothing=0.05, worldly=1 / 12),
+    "cnn": Recipe(
+        cnn, 11, 128, 3e-3, one_cycle=True, augment=True, one_hot=True, smoothing=0.05, worldly=1 / 8, untouched=0.2
+    ),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False),
     "resnet": Recipe(resnet, 6, 128, 5e-3, one_cycle=True, augment=True, one_hot=False),
 }
-# How people's digits differ from one another, about evenly: degrees, and shares of the digit's size.
+# How people's digits differ from one another, about evenly: degrees, and shares of the field's side.
 POSES = {
-    "rotation_range": 8,
-    "shear_range": 8,
-    "zoom_range": 0.08,
-    "width_shift_range": 0.05,
-    "height_shift_range": 0.05,
+    "rotation_range": 12,
+    "shear_range": 10,
+    "zoom_range": 0.1,
+    "width_shift_range": 0.08,
+    "height_shift_range": 0.08,
 }
 MIDDLE = (FIELD - 1) / 2
 ACROSS, DOWN = np.meshgrid(*[np.arange(FIELD, dtype=np.float32) - MIDDLE] * 2)  # of each pixel from the middle
@@ -1279,11 +1282,13 @@ def make_batches(
     class Batches(NumpyArrayIterator):
         def _get_batches_of_transformed_samples(self, index_array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             rng = np.random.default_rng([seed, self.total_batches_seen])  # so that --resume goes on as it was
-            points = find_points(**draw_poses(self.image_data_generator, len(index_array), rng))
+            batch, count = self.x[index_array], round((1 - recipe.untouched) * len(index_array))
+            points = find_points(**draw_poses(self.image_data_generator, count, rng))
             if recipe.worldly:
-                points += draw_bends(len(index_array), rng)
-            seen = look(self.x[index_array], points)
-            return change_pens(seen, rng) if recipe.worldly else seen, self.y[index_array]
+                points += draw_bends(count, rng)
+            moved = look(batch[:count], points)
+            batch[:count] = change_pens(moved, rng) if recipe.worldly else moved
+            return batch, self.y[index_array]
 
     ranges = ImageDataGenerator(**POSES if recipe.augment else {})
     batches = Batches(batch, targets, ranges, recipe.batch_size, shuffle=True, seed=seed)

@@ -144,7 +144,7 @@ def measure_augmentation(data: md.Data) -> dict:
     recipe = md.RECIPES["cnn"]._replace(batch_size=256)
     ways = {
         "Keras": ImageDataGenerator(**md.POSES).flow(batch, labels, batch_size=256, seed=0),
-        "ours, the same": md.make_batches(recipe._replace(worldly=0), batch, labels, 0),
+        "ours, the same": md.make_batches(recipe._replace(worldly=0, untouched=0), batch, labels, 0),
         "ours, with bends and pens": md.make_batches(recipe, batch, labels, 0),
     }
     rates = {}

@@ -206,6 +206,16 @@ def test_a_seed_makes_one_and_the_same_batch(batch):
     assert not np.array_equal(first[0], batch[first[1]])
 
 
+def test_a_share_of_each_batch_stays_as_it_is(batch):
+    recipe = md.RECIPES["cnn"]._replace(batch_size=50, untouched=0.2)
+    batches = md.make_batches(recipe, batch, np.arange(64), seed=5)
+    for size in (50, 14):
+        x, order = next(batches)
+        untouched = (x == batch[order]).all(axis=(1, 2, 3))
+        assert len(x) == size
+        assert untouched.sum() == round(0.2 * size)
+
+
 def test_without_augmentation_the_digits_come_as_they_are(batch):
     x, order = next(md.make_batches(md.RECIPES["mlp"], batch, np.arange(64), seed=5))
     assert np.array_equal(x, batch[order])
