@@ -12,6 +12,7 @@ Names used throughout:
     strokes (H, W) uint8             ink without the paper's grain, 128 half-way from paper to pen
     mark    box and ink              a piece of ink that is read as one digit
     box     (x, y, w, h)             where it stands on its picture, in pixels
+    page    boxes and digits         what was found on one picture
     digit   (28, 28) uint8           the ink of one digit in MNIST's own frame
     batch   (N, 28, 28, 1) float32   what the network takes, 0 .. 1
     points  (N, 28, 28, 2) float32   where on a digit its pixels are looked up, x before y
@@ -91,7 +92,6 @@ BUNDLED = Path(__file__).resolve().with_suffix(".onnx")  # read with until there
 MOST_BYTES = 10**9  # of a data set's largest part; EMNIST's 814,255 digits and letters have 638 million
 
 NO_DIGITS = np.zeros((0, FIELD, FIELD), np.uint8)
-TOO_LARGE = f"more than {LARGEST_FILE / 1e6:.0f} MB; save it smaller, as PNG or JPEG"
 NOTHING_FOUND = "no digit found; is there one, in a pen that stands out from the paper?"
 
 Predict = Callable[[np.ndarray], np.ndarray]  # batch -> probs
@@ -124,7 +124,7 @@ class Mark(NamedTuple):
     """A piece of ink and where it stands."""
 
     box: Box
-    ink: np.ndarray  # (h, w) uint8, cut to the box and cleared of other marks
+    ink: np.ndarray  # (h, w) uint8, its strokes: cut to the box and cleared of other marks
 
 
 class Stages(NamedTuple):
@@ -199,10 +199,9 @@ def walk(folder: str) -> Iterator[str]:
     for inside, folders, names in os.walk(folder, onerror=lambda err: unreadable.append(err.filename)):
         folders.sort(key=natural)
         for name in sorted(names, key=natural):
-            path = Path(inside, name)
-            if path.suffix.lower() in PICTURE_SUFFIXES and name[0] != "." and path.is_file():
+            if Path(name).suffix.lower() in PICTURE_SUFFIXES and name[0] != ".":
                 empty = False
-                yield str(path)
+                yield str(Path(inside, name))
     yield from unreadable or [folder] * empty  # to be told of
 
 
@@ -268,7 +267,7 @@ def read_bytes(path: str) -> np.ndarray:
     if not content.size:
         raise InputError("the file is empty; copy or save it again")
     if content.size > LARGEST_FILE:
-        raise InputError(TOO_LARGE)
+        raise InputError(f"more than {LARGEST_FILE / 1e6:.0f} MB; save it smaller, as PNG or JPEG")
     return content
 
 
@@ -415,7 +414,7 @@ def pad(ink: np.ndarray, margin: int) -> np.ndarray:
 
 
 def stroke_width(core: np.ndarray) -> float:
-    """Return the mean width of the strokes of a mask (H, W), in pixels.
+    """Return the mean width of the strokes of a mask (H, W), in pixels and about one too many; 1 if there are none.
 
     The mean distance to the nearest edge is a quarter of the width of a band, and half a pixel more on a grid.
     """
@@ -499,7 +498,7 @@ def find_marks(strokes: np.ndarray) -> list[Mark]:
     if not core.any():
         raise InputError(NOTHING_FOUND)
     width = stroke_width(core)
-    bridged = cv2.dilate(core, disc(width / 2)) if width > 2 else core
+    bridged = cv2.dilate(core, disc(width / 2))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(bridged)
     if count > MOST_MARKS:
         raise InputError(NOTHING_FOUND)
@@ -792,11 +791,15 @@ def read_idx(path: Path) -> np.ndarray:
 
 def load_idx_folder(folder: Path) -> tuple[np.ndarray, ...]:
     """Load a folder with MNIST's four original files, gzipped or not, or with those of EMNIST digits or QMNIST."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as err:
+        raise InputError(f"{folder}: cannot be opened ({err.strerror}); check its permissions") from err
     arrays = []
     for part, alias in (("train", "train"), ("t10k", "test")):
         for kind in ("images", "labels"):
             names = re.compile(rf"(.*-)?({part}|{alias})-{kind}[.-]idx\d-(ubyte|int)(\.gz)?")
-            found = [path for path in sorted(folder.iterdir()) if names.fullmatch(path.name)]
+            found = [path for path in paths if names.fullmatch(path.name)]
             if len(found) != 1:
                 listing = ", ".join(path.name for path in found) or "none"
                 raise InputError(f"{folder}: expected one IDX file of {alias} {kind}, found {listing}")
@@ -845,9 +848,9 @@ def load_data(source: str) -> Data:
         name, arrays = source, load_mnist()
     elif source == "digits":
         name, arrays = source, load_small_digits()
-    elif Path(source).is_dir():
+    elif os.path.isdir(source):
         name, arrays = Path(source).resolve().name, load_idx_folder(Path(source))
-    elif Path(source).is_file():
+    elif os.path.isfile(source):
         name, arrays = Path(source).stem, load_npz(Path(source))
     else:
         raise InputError(f"{source}: no such data; give mnist, digits, a .npz file or a folder of IDX files")
@@ -929,7 +932,7 @@ def spoil_digit(x: np.ndarray, of_label: list[np.ndarray], rng: np.random.Genera
     shift = FIELD - rng.integers(4, 10)
     part = pair[:, shift : shift + FIELD]
     np.maximum(part, pick(range(10)), out=part)
-    return fit_digit(pair)
+    return fit_digit(pair) if pair.any() else part
 
 
 def draw_blot(rng: np.random.Generator) -> np.ndarray:
@@ -1095,7 +1098,7 @@ class Recipe(NamedTuple):
     augment: bool
     one_hot: bool  # categorical cross-entropy on one-hot labels, else sparse on whole numbers
     smoothing: float = 0  # share of a one-hot label that goes to all ten digits alike (Szegedy et al., 2015)
-    worldly: float = 0  # share of digits drawn anew, and of what is no digit, to add; if any, pens vary as well
+    worldly: float = 0  # share of redrawn digits, and of what is no digit, to add; if any, shapes and pens vary as well
     untouched: float = 0  # share of each batch that stays as it is, sharp, for augmenting blurs
 
 
@@ -1179,9 +1182,9 @@ def split_off(data: Data, share: float) -> tuple[np.ndarray, ...]:
 
 def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
     """Return the indices of the digits least like the mean of their label, the same share of each label."""
-    rare = []
-    for label in range(10):
-        own = np.flatnonzero((labels == label) & x.any(axis=(1, 2)))
+    rare, inked = [], x.any(axis=(1, 2))
+    for label in np.unique(labels[inked]):
+        own = np.flatnonzero((labels == label) & inked)
         ink = x[own].reshape(len(own), FIELD * FIELD).astype(np.float32)
         likeness = ink @ ink.mean(axis=0) / np.linalg.norm(ink, axis=1)
         rare.extend(own[np.argsort(likeness)[: round(share * len(own))]])
@@ -1275,7 +1278,8 @@ def make_batches(
 ) -> NumpyArrayIterator:
     """Make Keras's endless iterator over augmented batches, from a step of the training on.
 
-    It warps a batch at a time with OpenCV where Keras takes digit by digit with SciPy, to the same effect.
+    It turns, moves and zooms a batch at a time with OpenCV where Keras takes digit by digit with SciPy, to the same
+    effect; bends and pens are our own.
     """
     from tensorflow.keras.preprocessing.image import ImageDataGenerator, NumpyArrayIterator
 
@@ -1509,8 +1513,8 @@ def train_members(
         histories.append(history)
     united = unite(networks)
     x_validation, y_validation = parts[2:]
-    if len(x_validation):
-        all_at_once = recipe._replace(batch_size=len(x_validation))
+    if len(x_validation):  # all augmented, for pictures from outside are less like MNIST than these digits are
+        all_at_once = recipe._replace(batch_size=len(x_validation), untouched=0)
         calibrate(united, *next(make_batches(all_at_once, to_batch(x_validation), y_validation, seeds[0])))
     means = {name: np.mean([history[name] for history in histories], axis=0).tolist() for name in histories[0]}
     return united, networks, means
@@ -1590,7 +1594,7 @@ def save_network(network: keras.Model, folder: Path, name: str, facts: dict[str,
 
 def check_size(path: Path) -> None:
     """Raise InputError unless a network's file is there and no larger than any that reads digits need be."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: no such network; check the path, or train one with --train")
     megabytes = path.stat().st_size / 1e6
     if megabytes > LARGEST_NETWORK:
@@ -1965,7 +1969,7 @@ def draw_stages(reading: Reading) -> Figure:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Page: a reading in the browser
+# Web page: a reading in the browser
 # ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -1987,7 +1991,7 @@ def mark_boxes(reading: Reading) -> tuple[np.ndarray, list[tuple[tuple[int, ...]
     return picture, list(zip(corners, names, strict=True))
 
 
-def build_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
+def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
     """Build the page: draw or drop a picture, see what is read. Pictures are deleted within minutes."""
     import gradio
 
@@ -2208,8 +2212,8 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
         tested = [test(each, data) for each in dict.fromkeys([network, *members])]  # one alone is its only member
         probs, measured = tested[0]
         facts |= {"accuracy_of_members": [found["accuracy"] for _, found in tested[-len(members) :]]}
-        print(report(measured, len(probs)), file=sys.stderr if args.form else sys.stdout, flush=True)
         path = save_training(args.output, network, history, measured, facts | {"versions": versions()})
+    print(report(measured, len(probs)), file=sys.stderr if args.form else sys.stdout, flush=True)
     if not args.no_plot:
         figures += [draw_history(history), draw_confusion(measured["confusion"])]
         figures += [draw_mistakes(data.x_test, data.y_test, probs)]
@@ -2224,8 +2228,11 @@ def print_reading(reading: Reading, form: str | None) -> None:
     if form == "json":
         print(json.dumps(to_record(reading)) + "\n", end="", flush=True)  # in one go, whatever comes in between
     elif form == "csv":
-        row = [path, reading.text, "" if error else percent(reading.confidence), error]
-        csv.writer(sys.stdout, lineterminator="\n").writerow(row)
+        line = io.StringIO()
+        csv.writer(line, lineterminator="\n").writerow(
+            [path, reading.text, "" if error else percent(reading.confidence), error]
+        )
+        print(line.getvalue(), end="", flush=True)
     elif not error:
         print(printable(path), reading.text.replace("\n", " "), percent(reading.confidence), sep="\t", flush=True)
 
@@ -2260,19 +2267,18 @@ def open_pool(cluster: str | None, predict: Predict) -> Iterator[dict[str, Any]]
 
 def load_paths(path: Path) -> set[str]:
     """Return the paths of the pictures that were read in an output of --json, those with an error left out."""
-    paths = set()
+    errors = {}
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
                 with suppress(ValueError, KeyError, TypeError, RecursionError):  # a line cut off by a full disk
                     record = json.loads(line)
-                    if record["error"] is None:
-                        paths.add(record["path"])
+                    errors[record["path"]] = record["error"]
     except (OSError, ValueError) as err:
         raise InputError(f"{path}: cannot be read ({err}); give a file with what --json printed") from err
-    if path.stat().st_size and not paths:
-        raise InputError(f"{path}: names no picture that was read; give a file with what --json printed")
-    return paths
+    if path.stat().st_size and not errors:
+        raise InputError(f"{path}: names no picture; give a file with what --json printed")
+    return {read for read, error in errors.items() if error is None}
 
 
 def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) -> int:
@@ -2285,7 +2291,7 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
         read = load_paths(args.skip_read)
         paths = (path for path in paths if path not in read)
     if args.form == "csv":
-        print("path,text,confidence,error")
+        print("path,text,confidence,error", flush=True)
     kept, count, status = [], 0, 0
     how = {"min_confidence": args.min_confidence, "one": args.one, "explain": args.explain}
     with open_pool(args.cluster, predict) as pool:
@@ -2302,7 +2308,7 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
                 save_figure(draw_stages(reading), args.output / "explain" / f"{count:03}-{stem}.png")
             if count <= PLOT_LIMIT:
                 kept.append(reading._replace(page=reading.page._replace(stages=None)))
-    if kept and (args.plot or not (args.no_plot or args.form)):
+    if kept and not args.no_plot:
         figures.append(draw_readings(kept))
         save_figure(figures[-1], args.plot or args.output / "predictions.png")
         if count > PLOT_LIMIT:
@@ -2310,14 +2316,14 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
     return status
 
 
-def run_page(args: argparse.Namespace, model: Path) -> int:
+def run_web_page(args: argparse.Namespace, model: Path) -> int:
     """Serve the page until Ctrl-C, to this machine alone unless a host is given."""
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*"}
     try:
         import gradio
     except ImportError as err:
         raise InputError('--web needs Gradio; pip install "gradio>=6,<7"') from err
-    page = build_page(load_network(model), args.min_confidence)
+    page = build_web_page(load_network(model), args.min_confidence)
     host, port = args.host or "127.0.0.1", args.port or 7860
     try:
         _, url, _ = page.launch(
@@ -2344,7 +2350,7 @@ def run_page(args: argparse.Namespace, model: Path) -> int:
 def find_network(output: Path) -> Path:
     """Return the network to read with: one trained here on MNIST, else the bundled one."""
     path = output / "mnist.onnx"
-    return path if path.is_file() else BUNDLED
+    return path if os.path.isfile(path) else BUNDLED
 
 
 def show(figures: list[Figure]) -> None:
@@ -2365,20 +2371,20 @@ def show(figures: list[Figure]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train if asked to, then read; return the exit status."""
     figures: list[Figure] = []
-    model = args.model
+    model = args.model or find_network(args.output)
     if args.model_info:
-        for fact, value in load_facts(model or find_network(args.output)).items():
-            print(printable(f"{fact}: {value}"))
+        for fact, value in load_facts(model).items():
+            print(printable(f"{fact}: {value}"), flush=True)
         return 0
-    if model and model.suffix != ".keras":
+    if args.model and model.suffix != ".keras":
         check_onnx(model)  # who knows whose it is
     if args.train:
         model = run_training(args, figures)
     if args.web:
-        return run_page(args, model or find_network(args.output))
+        return run_web_page(args, model)
     status = 0
     if args.images or SAMPLES.is_dir():
-        status = run_reading(args, model or find_network(args.output), figures)
+        status = run_reading(args, model, figures)
     show(figures)
     return status
 
@@ -2421,13 +2427,13 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     text = 'print "?" for digits less certain than this, 0 to 1 (%(default)s)'
     group.add_argument("--min-confidence", type=share, default=MIN_CONFIDENCE, metavar="P", help=text)
     group.add_argument("--one", action="store_true", help="there is exactly one digit on each picture")
-    skip = "leave out what is in this output of --json"
+    skip = "leave out what was read in this output of --json"
     group.add_argument("--skip-read", type=Path, metavar="FILE", help=skip)
     group.add_argument("--cluster", metavar="ADDRESS", help="read on the Dask cluster whose scheduler is there")
     group.add_argument("--explain", action="store_true", help="save how each picture was read in DIR/explain/")
 
 
-def add_page_flags(group: argparse._ArgumentGroup) -> None:
+def add_web_flags(group: argparse._ArgumentGroup) -> None:
     """Add what has a say in the page."""
     port = number(int, 1, 65535, "a port, 1 to 65535")
     group.add_argument("--web", action="store_true", help="open a page to draw digits on and see them read")
@@ -2441,24 +2447,33 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     def by_network(field: str) -> str:
         return ", ".join(f"{name} {getattr(recipe, field)}" for name, recipe in RECIPES.items())
 
-    add = group.add_argument
-    add("--data", metavar="DATA", help="mnist, digits (small), a .npz file or a folder of IDX files (mnist)")
-    add("--network", choices=RECIPES, help="the architecture (cnn)")
+    add, default = group.add_argument, TRAINING_DEFAULTS
+    add(
+        "--data",
+        metavar="DATA",
+        help=f"mnist, digits (small), a .npz file or a folder of IDX files ({default['data']})",
+    )
+    add("--network", choices=RECIPES, help=f"the architecture ({default['network']})")
     count = number(int, 1, 1_000_000, "a whole number from 1")
     add("--epochs", type=count, metavar="N", help=f"passes over the training digits ({by_network('epochs')})")
     add("--batch-size", type=count, metavar="N", help=f"digits per step ({by_network('batch_size')})")
     rate = number(float, 1e-9, 10, "a learning rate above 0")
     add("--learning-rate", type=rate, metavar="R", help=f"of Adam, at its peak ({by_network('learning_rate')})")
     part = number(float, 0, 0.9, "a number from 0 to 0.9")
-    add("--validation-split", type=part, metavar="P", help="share of the training digits to validate with (0.05)")
+    add(
+        "--validation-split",
+        type=part,
+        metavar="P",
+        help=f"share of the training digits to validate with ({default['validation_split']})",
+    )
     add("--no-augment", action="store_true", default=None, help="train on the digits as they are (mlp always does)")
     whole = number(int, 0, 2**31, "a whole number from 0")
-    add("--seed", type=whole, metavar="N", help="of all that is random (0)")
+    add("--seed", type=whole, metavar="N", help=f"of all that is random ({default['seed']})")
     add(
         "--members",
         type=number(int, 1, 100, "a whole number from 1 to 100"),
         metavar="N",
-        help="train N networks with successive seeds and unite them (1)",
+        help=f"train N networks with successive seeds and unite them ({default['members']})",
     )
     add("--resume", action="store_true", default=None, help="go on with a training that was stopped")
 
@@ -2476,7 +2491,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", type=Path, default=Path("output"), metavar="DIR", help="networks and figures go here (output/)")
     add("--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit")
     add_reading_flags(parser.add_argument_group("reading"))
-    add_page_flags(parser.add_argument_group("drawing"))
+    add_web_flags(parser.add_argument_group("drawing"))
     add_training_flags(parser.add_argument_group("training"))
     return parser
 
@@ -2491,6 +2506,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             setattr(args, name, default)
         elif not args.train:
             parser.error(f"--{name.replace('_', '-')} is for training; add --train to train before reading")
+    args.no_plot = args.no_plot or bool(args.form and not args.plot)
     if args.model and args.train:
         parser.error("--model is for reading; name the pictures to read with it, without --train")
     if args.cluster and args.model and args.model.suffix == ".keras":
@@ -2501,8 +2517,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--skip-read and --cluster are for reading pictures; name them, or - for paths on stdin")
     if not args.web and (args.host or args.port):
         parser.error("--host and --port are for the page; add --web")
-    if args.model_info and (args.train or args.images):
-        parser.error("--model-info tells of a network and does nothing else; leave out pictures and --train")
+    if args.model_info and any((args.train, args.images, args.web, args.form)):
+        parser.error("--model-info tells of a network and does nothing else; give it --model at most")
     return args
 
 
@@ -2511,7 +2527,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     if args.cluster and __name__ == "__main__":  # what is sent to a cluster has to be found there by its module's name
         return import_module(Path(__file__).stem).main(argv)
-    sys.stderr = sys.stderr or io.StringIO()  # closed: what is said there must not go to stdout instead
+    if not sys.stderr:  # closed: what is said there must not go to stdout, or to a file opened next, instead
+        sys.stderr = io.StringIO()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     for output in (sys.stdout, sys.stderr):
         if hasattr(output, "reconfigure"):  # neither a notebook's nor one that is closed
             output.reconfigure(errors="backslashreplace")  # any name can be told, whatever the terminal can show
@@ -2526,11 +2544,11 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would only fail again
         if err.errno == errno.EPIPE:  # as in `| head`, which has read enough
             return 0
-        say("error: stdout: no space left; make room, and go on with --skip-read")
+        say("error: stdout: no space left; make room" + ("" if args.train else ", and go on with --skip-read"))
         return 1
     except KeyboardInterrupt:
         say("stopped; what was saved before is as it was")
-        if args.train:
+        if args.train and os.path.isfile(args.output / "checkpoint" / "settings.json"):
             say("the same command with --resume goes on")
         return 130
 

@@ -169,8 +169,9 @@ REFUSED = {
     "--json --csv 4.png": "not allowed with",
     "--plot a.png --no-plot 4.png": "not allowed with",
     "--plot plot.xyz 4.png": "must end in",
-    "--model-info 4.png": "leave out pictures",
-    "--model-info --train": "leave out pictures",
+    "--model-info 4.png": "give it --model at most",
+    "--model-info --train": "give it --model at most",
+    "--model-info --json": "give it --model at most",
     "--web 4.png": "leave out pictures",
     "--skip-read read.jsonl": "name them, or - for paths on stdin",
     "--host 0.0.0.0 4.png": "add --web",
@@ -295,6 +296,9 @@ def test_an_earlier_output_is_gone_on_with(tmp_path, capsys):
     earlier.write_text(lines[0].replace('"error": null', '"error": "gone"') + f"\n{lines[1]}\n")
     assert md.main([*command, "--skip-read", str(earlier)]) == 0
     assert capsys.readouterr().out.splitlines() == [lines[0]], "what could not be read is tried again"
+    earlier.write_text(lines[0].replace('"error": null', '"error": "gone"'))
+    assert md.main([*command, "--skip-read", str(earlier)]) == 0
+    assert capsys.readouterr().out.splitlines() == lines, "also where nothing was read"
     earlier.write_text("path,text\n")
     assert md.main([*command, "--skip-read", str(earlier)]) == 1
     assert md.main([*command, "--skip-read", str(tmp_path / "none")]) == 1

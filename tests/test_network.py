@@ -263,6 +263,8 @@ def test_a_small_set_with_blanks_and_missing_labels_can_be_widened():
     wide, targets = md.widen(digits, np.eye(10)[np.ones(41, int)], 1 / 8, np.random.default_rng(0))
     assert wide.shape == (len(targets), 28, 28)
     assert (targets.max(axis=1) < 0.5).sum() == 5
+    blank = np.zeros((400, 28, 28), np.uint8)
+    assert len(md.make_nondigits(blank, np.arange(400) % 10, 400, np.random.default_rng(0))) == 400
 
 
 def test_calibration_makes_confidence_mean_what_it_says():

@@ -374,9 +374,34 @@ def test_closed_outputs_end_it_quietly(closed):
     assert done.stdout == ("" if closed.startswith(">") else f"{SAMPLE}\t4\t99.9%\n")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell's way to close them")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "| true"])
+def test_closed_outputs_do_not_lose_a_training(closed, tmp_path):
+    arguments = f"--train --data digits --network mlp --epochs 1 --csv {SAMPLE} --output {tmp_path} {closed}"
+    done = subprocess.run(
+        f"{sys.executable} {ROOT / 'mnist_digits.py'} {arguments}", shell=True, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "digits.keras",
+        "digits.onnx",
+        "history.csv",
+        "metrics.json",
+    ], "no figures with --csv"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_name_too_long_is_refused_in_a_sentence(capsys):
+    name = "7" * 300
+    for arguments in ([name], [str(SAMPLE), "--model", name], ["--train", "--data", name]):
+        assert md.main(arguments) == 1
+        assert "Traceback" not in capsys.readouterr().err
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no device that is always full")
-def test_a_full_disk_under_stdout_is_told():
-    command = f"{sys.executable} {ROOT / 'mnist_digits.py'} {SAMPLE} --json --model {md.BUNDLED} > /dev/full"
+@pytest.mark.parametrize("arguments", [f"{SAMPLE} --json", f"{SAMPLE} --csv", f"{SAMPLE} --no-plot", "--model-info"])
+def test_a_full_disk_under_stdout_is_told(arguments):
+    command = f"{sys.executable} {ROOT / 'mnist_digits.py'} {arguments} --model {md.BUNDLED} > /dev/full"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == "error: stdout: no space left; make room, and go on with --skip-read\n"
