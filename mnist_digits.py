@@ -199,9 +199,10 @@ def walk(folder: str) -> Iterator[str]:
     for inside, folders, names in os.walk(folder, onerror=lambda err: unreadable.append(err.filename)):
         folders.sort(key=natural)
         for name in sorted(names, key=natural):
-            if Path(name).suffix.lower() in PICTURE_SUFFIXES and name[0] != ".":
+            path = Path(inside, name)
+            if path.suffix.lower() in PICTURE_SUFFIXES and name[0] != "." and os.path.isfile(path):
                 empty = False
-                yield str(Path(inside, name))
+                yield str(path)
     yield from unreadable or [folder] * empty  # to be told of
 
 
