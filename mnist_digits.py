@@ -945,16 +945,49 @@ def draw_blot(rng: np.random.Generator) -> np.ndarray:
     return fit_digit(blot) if blot.any() else blot
 
 
-def make_nondigits(x: np.ndarray, y: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Make pictures that are no digits, (28, 28) uint8 each, from fonts, noise and digits x with labels y.
+def draw_nondigit(
+    signs: list[list[np.ndarray]], x: np.ndarray, of_label: list[np.ndarray], rng: np.random.Generator
+) -> np.ndarray:
+    """Draw what is no digit, (28, 28) uint8: a letter or sign, a spoilt digit of x (N, 28, 28), or a blot.
 
-    A network that is shown them with the answer "any of the ten, equally" learns to doubt what it never met
+    A network that is shown such pictures with the answer "any of the ten, equally" learns to doubt what it never met
     (Hendrycks et al., 2019, Deep Anomaly Detection with Outlier Exposure).
     """
-    signs, of_label = load_signs(), [np.flatnonzero(y == label) for label in range(10)]
-    made = [draw_sign(signs, rng) for _ in range(count * 3 // 5)]
-    made += [spoil_digit(x, of_label, rng) for _ in range(count * 3 // 10)]
-    return made + [draw_blot(rng) for _ in range(count - len(made))]
+    kind = rng.random()
+    if kind < 0.6:
+        return draw_sign(signs, rng)
+    return spoil_digit(x, of_label, rng) if kind < 0.9 else draw_blot(rng)
+
+
+def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
+    """Return the indices of the digits least like the mean of their label, the same share of each label."""
+    rare, inked = [], x.any(axis=(1, 2))
+    for label in np.unique(labels[inked]):
+        own = np.flatnonzero((labels == label) & inked)
+        ink = x[own].reshape(len(own), FIELD * FIELD).astype(np.float32)
+        likeness = ink @ ink.mean(axis=0) / np.linalg.norm(ink, axis=1)
+        rare.extend(own[np.argsort(likeness)[: math.ceil(share * len(own))]])
+    return np.array(rare, dtype=int)
+
+
+def others_drawer(
+    x: np.ndarray, targets: np.ndarray
+) -> Callable[[int, np.random.Generator], tuple[np.ndarray, np.ndarray]]:
+    """Return what draws so many pictures as digits x (N, 28, 28) hardly hold any, with one-hot labels like theirs.
+
+    Half of them are digits redrawn, of those least like the others; half are no digits.
+    """
+    labels = targets.argmax(axis=1)
+    rare, signs, of_label = find_rare(x, labels, 1 / 8), load_signs(), [np.flatnonzero(labels == n) for n in range(10)]
+
+    def draw_others(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        chosen = rng.choice(rare, count // 2) if len(rare) else rare
+        digits = [redraw(x[index], rng) for index in chosen]
+        digits += [draw_nondigit(signs, x, of_label, rng) for _ in range(count - len(chosen))]
+        doubt = np.full((count - len(chosen), 10), 0.1, np.float32)
+        return np.array(digits, np.uint8).reshape(-1, FIELD, FIELD), np.concatenate([targets[chosen], doubt])
+
+    return draw_others
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -988,17 +1021,12 @@ def convolution(filters: int, size: int = 3, strides: int = 1, padding: str = "v
     ]
 
 
-def cnn() -> list[keras.Layer]:
-    """Our own: the first two convolutions leave 6 x 6 pixels, so that the many that follow cost little."""
+def head() -> list[keras.Layer]:
+    """End our own networks: one dense layer more than there must be, and dropout before each."""
     from keras.layers import BatchNormalization, Dense, Dropout, Flatten, ReLU
     from keras.regularizers import L2
 
     return [
-        *convolution(32, 5, strides=2),  # (12, 12, 32)
-        *convolution(64, strides=2, padding="same"),  # (6, 6, 64)
-        *convolution(96, padding="same"),  # (6, 6, 96)
-        *convolution(96),  # (4, 4, 96)
-        *convolution(96),  # (2, 2, 96)
         Flatten(),
         Dropout(0.3),
         Dense(96, use_bias=False, kernel_regularizer=L2(1e-4)),
@@ -1006,6 +1034,32 @@ def cnn() -> list[keras.Layer]:
         ReLU(),
         Dropout(0.3),
         Dense(10, activation="softmax", kernel_regularizer=L2(1e-4)),
+    ]
+
+
+def cnn() -> list[keras.Layer]:
+    """Our own: the first two convolutions leave 6 x 6 pixels, so that the many that follow cost little."""
+    return [
+        *convolution(32, 5, strides=2),  # (12, 12, 32)
+        *convolution(64, strides=2, padding="same"),  # (6, 6, 64)
+        *convolution(96, padding="same"),  # (6, 6, 96)
+        *convolution(96),  # (4, 4, 96)
+        *convolution(96),  # (2, 2, 96)
+        *head(),
+    ]
+
+
+def fine() -> list[keras.Layer]:
+    """Our own for the long run: it looks at every pixel first, which costs more and gains by many epochs."""
+    from keras.layers import Conv2D
+
+    return [
+        Conv2D(16, 3, activation="relu"),  # (26, 26, 16), too many to normalize them as well
+        *convolution(48, 4, strides=2),  # (12, 12, 48)
+        *convolution(64),  # (10, 10, 64)
+        *convolution(96, 4, strides=2),  # (4, 4, 96)
+        *convolution(112),  # (2, 2, 112)
+        *head(),
     ]
 
 
@@ -1099,14 +1153,27 @@ class Recipe(NamedTuple):
     augment: bool
     one_hot: bool  # categorical cross-entropy on one-hot labels, else sparse on whole numbers
     smoothing: float = 0  # share of a one-hot label that goes to all ten digits alike (Szegedy et al., 2015)
-    worldly: float = 0  # share of redrawn digits, and of what is no digit, to add; if any, shapes and pens vary as well
-    untouched: float = 0  # share of each batch that stays as it is, sharp, for augmenting blurs
+    untouched: float = 0  # share of the digits that stay as they are, sharp, for augmenting blurs
+    worldly: bool = False  # augmenting bends digits as well, and changes their pens
+    others: float = 0  # pictures a digit that `others_drawer` adds to each batch
 
 
+OURS = Recipe(
+    cnn,
+    epochs=9,
+    batch_size=128,
+    learning_rate=3e-3,
+    one_cycle=True,
+    augment=True,
+    one_hot=True,
+    smoothing=0.05,
+    untouched=0.2,
+    worldly=True,
+    others=1 / 4,
+)
 RECIPES = {
-    "cnn": Recipe(
-        cnn, 11, 128, 3e-3, one_cycle=True, augment=True, one_hot=True, smoothing=0.05, worldly=1 / 8, untouched=0.2
-    ),
+    "cnn": OURS,
+    "fine": OURS._replace(layers=fine, epochs=40),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False),
@@ -1160,7 +1227,7 @@ def compile_network(network: keras.Model, recipe: Recipe, steps: int) -> None:
         keras.losses.CategoricalCrossentropy(label_smoothing=recipe.smoothing)
         if recipe.one_hot
         else "sparse_categorical_crossentropy",
-        metrics=[keras.metrics.MeanMetricWrapper(digit_accuracy, name="accuracy") if recipe.worldly else "accuracy"],
+        metrics=[keras.metrics.MeanMetricWrapper(digit_accuracy, name="accuracy") if recipe.others else "accuracy"],
     )
 
 
@@ -1179,27 +1246,6 @@ def split_off(data: Data, share: float) -> tuple[np.ndarray, ...]:
     except ValueError as err:
         raise InputError(f"{data.name}: cannot be split for validation ({err}); try --validation-split 0") from err
     return x, y, x_validation, y_validation
-
-
-def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
-    """Return the indices of the digits least like the mean of their label, the same share of each label."""
-    rare, inked = [], x.any(axis=(1, 2))
-    for label in np.unique(labels[inked]):
-        own = np.flatnonzero((labels == label) & inked)
-        ink = x[own].reshape(len(own), FIELD * FIELD).astype(np.float32)
-        likeness = ink @ ink.mean(axis=0) / np.linalg.norm(ink, axis=1)
-        rare.extend(own[np.argsort(likeness)[: round(share * len(own))]])
-    return np.array(rare, dtype=int)
-
-
-def widen(x: np.ndarray, targets: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Add to training digits and one-hot labels what MNIST hardly holds: a share drawn anew, as many no digits."""
-    labels = targets.argmax(axis=1)
-    rare = find_rare(x, labels, share)
-    added = [redraw(digit, rng) for digit in x[rare]] + make_nondigits(x, labels, int(share * len(x)), rng)
-    doubt = np.full((len(added) - len(rare), 10), 0.1, np.float32)
-    wide = np.concatenate([x, np.array(added, np.uint8).reshape(-1, FIELD, FIELD)])
-    return wide, np.concatenate([targets, targets[rare], doubt])
 
 
 def find_points(
@@ -1275,28 +1321,37 @@ def change_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def make_batches(
-    recipe: Recipe, batch: np.ndarray, targets: np.ndarray, seed: int, step: int = 0
+    recipe: Recipe, x: np.ndarray, targets: np.ndarray, seed: int, step: int = 0, devices: int = 1
 ) -> NumpyArrayIterator:
-    """Make Keras's endless iterator over augmented batches, from a step of the training on.
+    """Make Keras's endless iterator over augmented batches of digits x (N, 28, 28), from a step of the training on.
 
     It turns, moves and zooms a batch at a time with OpenCV where Keras takes digit by digit with SciPy, to the same
-    effect; bends and pens are our own.
+    effect; bends, pens and others are our own.
     """
     from tensorflow.keras.preprocessing.image import ImageDataGenerator, NumpyArrayIterator
+
+    draw_others = others_drawer(x, targets) if recipe.others else None
 
     class Batches(NumpyArrayIterator):
         def _get_batches_of_transformed_samples(self, index_array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             rng = np.random.default_rng([seed, self.total_batches_seen])  # so that --resume goes on as it was
-            batch, count = self.x[index_array], round((1 - recipe.untouched) * len(index_array))
-            points = find_points(**draw_poses(self.image_data_generator, count, rng))
+            digits, targets = x[index_array], self.y[index_array]
+            if draw_others:
+                count = round(recipe.others * len(digits) / devices) * devices
+                digits, targets = map(np.concatenate, zip((digits, targets), draw_others(count, rng), strict=True))
+                order = rng.permutation(len(digits))  # for each device some of each
+                digits, targets = digits[order], targets[order]
+            batch = to_batch(digits)
+            chosen = np.flatnonzero(rng.random(len(batch)) >= recipe.untouched)
+            points = find_points(**draw_poses(self.image_data_generator, len(chosen), rng))
             if recipe.worldly:
-                points += draw_bends(count, rng)
-            moved = look(batch[:count], points)
-            batch[:count] = change_pens(moved, rng) if recipe.worldly else moved
-            return batch, self.y[index_array]
+                points += draw_bends(len(chosen), rng)
+            moved = look(batch[chosen], points)
+            batch[chosen] = change_pens(moved, rng) if recipe.worldly else moved
+            return batch, targets
 
     ranges = ImageDataGenerator(**POSES if recipe.augment else {})
-    batches = Batches(batch, targets, ranges, recipe.batch_size, shuffle=True, seed=seed)
+    batches = Batches(x[..., np.newaxis], targets, ranges, recipe.batch_size, shuffle=True, seed=seed, dtype=x.dtype)
     batches.total_batches_seen = step  # with the seed, it decides what is drawn
     return batches
 
@@ -1382,15 +1437,15 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
-def stream(make: Callable[[], NumpyArrayIterator]) -> tf.data.Dataset:
+def stream(make: Callable[[], NumpyArrayIterator], targets: np.ndarray) -> tf.data.Dataset:
     """Make the endless dataset of the batches that `make()` begins; while the network trains, a few are made ahead.
 
     Each time the dataset is opened, and with several devices Keras does so twice, it begins anew.
     """
     import tensorflow as tf
 
-    batches = make()
-    signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in (batches.x, batches.y))
+    batch, labels = (FIELD, FIELD, 1), targets.shape[1:]
+    signature = tf.TensorSpec((None, *batch), tf.float32), tf.TensorSpec((None, *labels), targets.dtype)
     return untuned(tf.data.Dataset.from_generator(make, output_signature=signature).prefetch(8))
 
 
@@ -1405,9 +1460,9 @@ def pick_strategy() -> tf.distribute.Strategy:
 
 
 def prepare(
-    recipe: Recipe, parts: tuple[np.ndarray, ...], seed: int, devices: int
+    recipe: Recipe, parts: tuple[np.ndarray, ...], devices: int
 ) -> tuple[Recipe, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Return what to train on and what to validate with, a batch and its targets each, and the recipe for it.
+    """Return the recipe, digits and targets to train on, a batch and targets to validate with, fit for devices.
 
     Each of several devices gets as many digits of a batch as any other: the few too many are left out.
     """
@@ -1417,10 +1472,8 @@ def prepare(
 
     x, y, x_validation, y_validation = parts
     targets, validation_targets = (ONE_HOT[y], ONE_HOT[y_validation]) if recipe.one_hot else (y, y_validation)
-    if recipe.worldly:
-        x, targets = widen(x, targets, recipe.worldly, np.random.default_rng(seed))
     recipe = recipe._replace(batch_size=math.ceil(recipe.batch_size / devices) * devices)
-    return recipe, even(to_batch(x), targets), even(to_batch(x_validation), validation_targets)
+    return recipe, even(x, targets), even(to_batch(x_validation), validation_targets)
 
 
 def train(
@@ -1441,7 +1494,7 @@ def train(
     keras.utils.set_random_seed(seed)
     strategy = pick_strategy()
     devices = strategy.num_replicas_in_sync
-    recipe, training, validation = prepare(recipe, parts, seed, devices)
+    recipe, training, validation = prepare(recipe, parts, devices)
     steps = math.ceil(len(training[0]) / recipe.batch_size)  # per epoch
     with strategy.scope():
         network = build_network(recipe)
@@ -1450,7 +1503,7 @@ def train(
     history = {name: values[: done // steps] for name, values in history.items()}
     validation = tf.data.Dataset.from_tensor_slices(validation).batch(1000 // devices * devices)
     network.fit(
-        stream(partial(make_batches, recipe, *training, seed, done)),
+        stream(partial(make_batches, recipe, *training, seed, done, devices), training[1]),
         initial_epoch=done // steps,
         epochs=recipe.epochs,
         steps_per_epoch=steps,
@@ -1515,8 +1568,8 @@ def train_members(
     united = unite(networks)
     x_validation, y_validation = parts[2:]
     if len(x_validation):  # all augmented, for pictures from outside are less like MNIST than these digits are
-        all_at_once = recipe._replace(batch_size=len(x_validation), untouched=0)
-        calibrate(united, *next(make_batches(all_at_once, to_batch(x_validation), y_validation, seeds[0])))
+        all_at_once = recipe._replace(batch_size=len(x_validation), untouched=0, others=0)
+        calibrate(united, *next(make_batches(all_at_once, x_validation, y_validation, seeds[0])))
     means = {name: np.mean([history[name] for history in histories], axis=0).tolist() for name in histories[0]}
     return united, networks, means
 
@@ -2082,12 +2135,12 @@ def load_data_or_digits(source: str) -> Data:
 def choose_recipe(args: argparse.Namespace, count: int) -> Recipe:
     """Return the network's recipe with what the command line changes in it, for a training set of so many digits."""
     recipe = RECIPES[args.network]
+    if args.no_augment:
+        recipe = recipe._replace(augment=False, untouched=0, worldly=False, others=0)
     return recipe._replace(
         epochs=args.epochs or max(recipe.epochs, math.ceil(LEAST_SEEN / count)),
         batch_size=args.batch_size or recipe.batch_size,
         learning_rate=args.learning_rate or recipe.learning_rate,
-        augment=recipe.augment and not args.no_augment,
-        worldly=0 if args.no_augment else recipe.worldly,
     )
 
 
@@ -2134,6 +2187,11 @@ def settings(args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
     return given | {name: value for name, value in recipe._asdict().items() if name != "layers"}
 
 
+def settings_file(output: Path) -> Path:
+    """Return where a training keeps, beside its checkpoints, what it was asked for until it has ended."""
+    return output / "checkpoint" / "settings.json"
+
+
 def compare_settings(path: Path, asked: dict[str, Any]) -> None:
     """Raise InputError unless the training to be resumed was asked for just so."""
     try:
@@ -2156,7 +2214,8 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
     room, needed = shutil.disk_usage(args.output).free, ROOM * args.members
     if room < needed:
         raise InputError(f"{args.output}: only {room / 1e6:,.0f} MB left there; make room for {needed / 1e6:,.0f} MB")
-    folder = args.output / "checkpoint"
+    asked_before = settings_file(args.output)
+    folder = asked_before.parent
     asked = settings(args, recipe) | {
         "data": hashlib.sha256(data.x_train.tobytes() + data.y_train.tobytes()).hexdigest()
     }
@@ -2164,13 +2223,13 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
     try:
         with FileLock(folder / "lock", timeout=0):
             if args.resume:
-                compare_settings(folder / "settings.json", asked)
+                compare_settings(asked_before, asked)
             else:
-                if (folder / "settings.json").is_file():
+                if asked_before.is_file():
                     say("starting anew; --resume would have gone on with the training that was stopped here")
                 for path in folder.glob("*.*"):
                     path.unlink()
-                save_json(folder / "settings.json", asked)
+                save_json(asked_before, asked)
             yield folder
     except Timeout as err:
         raise InputError(f"{folder}: in use by another training; wait for it or choose another --output") from err
@@ -2549,7 +2608,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         say("stopped; what was saved before is as it was")
-        if args.train and os.path.isfile(args.output / "checkpoint" / "settings.json"):
+        if args.train and os.path.isfile(settings_file(args.output)):
             say("the same command with --resume goes on")
         return 130
 

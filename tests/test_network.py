@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -135,9 +136,17 @@ def test_one_epoch_on_mnist_is_a_good_network(mnist_file, tmp_path):
     assert metrics["data"] == "mnist"
 
 
+LABELS = load_digits().target[:64]
+
+
 @pytest.fixture
-def batch():
-    return md.to_batch(np.stack([md.enlarge_digit(image) for image in load_digits().images[:64]]))
+def digits():
+    return np.stack([md.enlarge_digit(image) for image in load_digits().images[:64]])
+
+
+@pytest.fixture
+def batch(digits):
+    return md.to_batch(digits)
 
 
 @pytest.fixture
@@ -199,26 +208,36 @@ def test_another_pen_leaves_a_digit_in_its_frame_and_range(batch):
     assert np.ptp(varied.sum(axis=(1, 2, 3))) > 0.5 * batch[3].sum(), "from thin to thick"
 
 
-def test_a_seed_makes_one_and_the_same_batch(batch):
+def test_a_seed_makes_one_and_the_same_batch(digits):
     recipe = md.RECIPES["cnn"]._replace(batch_size=32)
-    first, second = (next(md.make_batches(recipe, batch, np.arange(64), seed=5)) for _ in range(2))
+    first, second, other = (next(md.make_batches(recipe, digits, np.eye(10)[LABELS], seed)) for seed in (5, 5, 6))
     assert np.array_equal(first[0], second[0])
-    assert not np.array_equal(first[0], batch[first[1]])
+    assert np.array_equal(first[1], second[1])
+    assert not np.array_equal(first[0], other[0])
 
 
-def test_a_share_of_each_batch_stays_as_it_is(batch):
-    recipe = md.RECIPES["cnn"]._replace(batch_size=50, untouched=0.2)
-    batches = md.make_batches(recipe, batch, np.arange(64), seed=5)
-    for size in (50, 14):
-        x, order = next(batches)
-        untouched = (x == batch[order]).all(axis=(1, 2, 3))
-        assert len(x) == size
-        assert untouched.sum() == round(0.2 * size)
+def test_a_share_of_the_digits_stays_as_they_are(digits):
+    recipe = md.RECIPES["cnn"]._replace(batch_size=1000, untouched=0.2, others=0)
+    x, order = next(md.make_batches(recipe, np.tile(digits, (20, 1, 1)), np.arange(1280), seed=5))
+    assert x.shape == (1000, 28, 28, 1)
+    assert (x == md.to_batch(digits[order % 64])).all(axis=(1, 2, 3)).mean() == pytest.approx(0.2, abs=0.04)
 
 
-def test_without_augmentation_the_digits_come_as_they_are(batch):
-    x, order = next(md.make_batches(md.RECIPES["mlp"], batch, np.arange(64), seed=5))
-    assert np.array_equal(x, batch[order])
+@pytest.mark.parametrize(("devices", "added"), [(1, 15), (3, 15), (4, 16)])
+def test_each_batch_holds_others_as_many_for_each_device_and_mixed(devices, added, digits):
+    recipe = md.RECIPES["cnn"]._replace(batch_size=60, others=1 / 4)
+    batches = md.make_batches(recipe, digits[:60], np.eye(10)[LABELS[:60]], seed=5, devices=devices)
+    for _ in range(2):
+        x, targets = next(batches)
+        assert len(x) == len(targets) == 60 + added
+        doubted = np.flatnonzero(targets.max(axis=1) < 0.5)
+        assert len(doubted) == math.ceil(added / 2)
+        assert doubted.min() < 30 < doubted.max()
+
+
+def test_without_augmentation_the_digits_come_as_they_are(digits):
+    x, order = next(md.make_batches(md.RECIPES["mlp"], digits, np.arange(64), seed=5))
+    assert np.array_equal(x, md.to_batch(digits[order]))
 
 
 def test_networks_are_united_by_the_mean_of_their_logits(batch):
@@ -250,21 +269,21 @@ for output in "ab":
     assert (tmp_path / "a" / "history.csv").read_text() == (tmp_path / "b" / "history.csv").read_text()
 
 
-def test_nondigits_are_of_every_kind_and_repeat_with_the_seed():
-    data = md.load_data("digits")
-    made = [np.stack(md.make_nondigits(data.x_train, data.y_train, 60, np.random.default_rng(3))) for _ in range(2)]
-    assert (made[0].shape, made[0].dtype) == ((60, 28, 28), np.uint8)
-    assert np.array_equal(*made)
-    assert len(np.unique(made[0], axis=0)) == 60
+def test_others_are_half_redrawn_and_half_no_digits_and_repeat_with_the_seed(digits):
+    draw_others = md.others_drawer(digits, np.eye(10)[LABELS])
+    others, targets = draw_others(60, np.random.default_rng(3))
+    assert (others.shape, others.dtype) == ((60, 28, 28), np.uint8)
+    assert np.allclose(targets.max(axis=1), [1] * 30 + [0.1] * 30)
+    assert len(np.unique(others[30:], axis=0)) == 30
+    assert np.array_equal(others, draw_others(60, np.random.default_rng(3))[0])
 
 
-def test_a_small_set_with_blanks_and_missing_labels_can_be_widened():
-    digits = np.stack([np.zeros((28, 28), np.uint8)] + [md.enlarge_digit(image) for image in load_digits().images[:40]])
-    wide, targets = md.widen(digits, np.eye(10)[np.ones(41, int)], 1 / 8, np.random.default_rng(0))
-    assert wide.shape == (len(targets), 28, 28)
-    assert (targets.max(axis=1) < 0.5).sum() == 5
-    blank = np.zeros((400, 28, 28), np.uint8)
-    assert len(md.make_nondigits(blank, np.arange(400) % 10, 400, np.random.default_rng(0))) == 400
+def test_others_can_be_drawn_of_a_small_set_with_blanks_and_missing_labels(digits):
+    blank = np.zeros_like(digits)
+    for some, labels in ((np.concatenate([blank[:1], digits]), np.ones(65, int)), (blank, LABELS)):
+        others, targets = md.others_drawer(some, np.eye(10)[labels])(400, np.random.default_rng(0))
+        assert others.shape == (400, 28, 28)
+        assert targets.shape == (400, 10)
 
 
 def test_calibration_makes_confidence_mean_what_it_says():
