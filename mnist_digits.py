@@ -960,8 +960,11 @@ def draw_nondigit(
 
 
 def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
-    """Return the indices of the digits least like the mean of their label, the same share of each label."""
-    rare, inked = [], x.any(axis=(1, 2))
+    """Return the indices of the digits least like the mean of their label, the same share of each label's.
+
+    Those too faint to be redrawn are not among them.
+    """
+    rare, inked = [], x.max(axis=(1, 2)) >= CORE
     for label in np.unique(labels[inked]):
         own = np.flatnonzero((labels == label) & inked)
         ink = x[own].reshape(len(own), FIELD * FIELD).astype(np.float32)
@@ -973,19 +976,21 @@ def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
 def others_drawer(
     x: np.ndarray, targets: np.ndarray
 ) -> Callable[[int, np.random.Generator], tuple[np.ndarray, np.ndarray]]:
-    """Return what draws so many pictures as digits x (N, 28, 28) hardly hold any, with one-hot labels like theirs.
+    """Return the function that draws so many pictures such as digits x (N, 28, 28) hardly hold, and their targets.
 
-    Half of them are digits redrawn, of those least like the others; half are no digits.
+    Half are digits redrawn, from the eighth least like the rest of their label, with their one-hot targets; half are no
+    digits, with a tenth for each label.
     """
     labels = targets.argmax(axis=1)
     rare, signs, of_label = find_rare(x, labels, 1 / 8), load_signs(), [np.flatnonzero(labels == n) for n in range(10)]
 
     def draw_others(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        chosen = rng.choice(rare, count // 2) if len(rare) else rare
-        digits = [redraw(x[index], rng) for index in chosen]
-        digits += [draw_nondigit(signs, x, of_label, rng) for _ in range(count - len(chosen))]
-        doubt = np.full((count - len(chosen), 10), 0.1, np.float32)
-        return np.array(digits, np.uint8).reshape(-1, FIELD, FIELD), np.concatenate([targets[chosen], doubt])
+        redrawn = rng.choice(rare, (count + rng.integers(2)) // 2) if len(rare) else rare
+        doubtful = count - len(redrawn)
+        drawn = [redraw(x[index], rng) for index in redrawn]
+        drawn += [draw_nondigit(signs, x, of_label, rng) for _ in range(doubtful)]
+        doubt = np.full((doubtful, 10), 0.1, np.float32)
+        return np.array(drawn, np.uint8).reshape(-1, FIELD, FIELD), np.concatenate([targets[redrawn], doubt])
 
     return draw_others
 
@@ -1011,7 +1016,7 @@ def start_tensorflow() -> None:
 
 
 def convolution(filters: int, size: int = 3, strides: int = 1, padding: str = "valid") -> list[keras.Layer]:
-    """One step of our own network: a convolution, its output normalized over the batch, what is negative cut off."""
+    """One step of our own networks: a convolution, its output normalized over the batch, what is negative cut off."""
     from keras.layers import BatchNormalization, Conv2D, ReLU
 
     return [
@@ -1050,7 +1055,7 @@ def cnn() -> list[keras.Layer]:
 
 
 def fine() -> list[keras.Layer]:
-    """Our own for the long run: it looks at every pixel first, which costs more, and gains by many epochs."""
+    """Our own for the long run: its first convolution keeps every pixel, which costs more, and gains by many epochs."""
     return [
         *convolution(16),  # (26, 26, 16)
         *convolution(48, 4, strides=2),  # (12, 12, 48)
@@ -1151,9 +1156,9 @@ class Recipe(NamedTuple):
     augment: bool
     one_hot: bool  # categorical cross-entropy on one-hot labels, else sparse on whole numbers
     smoothing: float = 0  # share of a one-hot label that goes to all ten digits alike (Szegedy et al., 2015)
-    untouched: float = 0  # share of the digits that stay as they are, sharp, for augmenting blurs
+    untouched: float = 0  # share of each batch that stays as it is, sharp, for augmenting blurs
     worldly: bool = False  # augmenting bends digits as well, and changes their pens
-    others: float = 0  # pictures a digit that `others_drawer` adds to each batch
+    others: float = 0  # how many pictures `others_drawer` adds to a batch, for each of its digits; needs one_hot
 
 
 OURS = Recipe(
@@ -1324,7 +1329,8 @@ def make_batches(
     """Make Keras's endless iterator over augmented batches of digits x (N, 28, 28), from a step of the training on.
 
     It turns, moves and zooms a batch at a time with OpenCV where Keras takes digit by digit with SciPy, to the same
-    effect; bends, pens and others are our own.
+    effect; bends and pens are our own, and so are the others, which come on top of the recipe's batch size, as many as
+    can be shared out evenly among devices.
     """
     from tensorflow.keras.preprocessing.image import ImageDataGenerator, NumpyArrayIterator
 
@@ -1333,23 +1339,32 @@ def make_batches(
     class Batches(NumpyArrayIterator):
         def _get_batches_of_transformed_samples(self, index_array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             rng = np.random.default_rng([seed, self.total_batches_seen])  # so that --resume goes on as it was
-            digits, targets = x[index_array], self.y[index_array]
+            digits, answers = x[index_array], targets[index_array]
             if draw_others:
-                count = round(recipe.others * len(digits) / devices) * devices
-                digits, targets = map(np.concatenate, zip((digits, targets), draw_others(count, rng), strict=True))
-                order = rng.permutation(len(digits))  # for each device some of each
-                digits, targets = digits[order], targets[order]
+                count = math.floor(recipe.others * len(digits) / devices + rng.random()) * devices
+                others, their_answers = draw_others(count, rng)
+                order = rng.permutation(len(digits) + count)  # for each device some of each
+                digits = np.concatenate([digits, others])[order]
+                answers = np.concatenate([answers, their_answers])[order]
             batch = to_batch(digits)
-            chosen = np.flatnonzero(rng.random(len(batch)) >= recipe.untouched)
+            chosen = rng.permutation(len(batch))[: round((1 - recipe.untouched) * len(batch))]
             points = find_points(**draw_poses(self.image_data_generator, len(chosen), rng))
             if recipe.worldly:
                 points += draw_bends(len(chosen), rng)
             moved = look(batch[chosen], points)
             batch[chosen] = change_pens(moved, rng) if recipe.worldly else moved
-            return batch, targets
+            return batch, answers
 
     ranges = ImageDataGenerator(**POSES if recipe.augment else {})
-    batches = Batches(x[..., np.newaxis], targets, ranges, recipe.batch_size, shuffle=True, seed=seed, dtype=x.dtype)
+    batches = Batches(
+        x[..., np.newaxis],
+        targets,
+        ranges,
+        recipe.batch_size,
+        shuffle=True,
+        seed=seed,
+        dtype=x.dtype,  # else Keras copies all to float32
+    )
     batches.total_batches_seen = step  # with the seed, it decides what is drawn
     return batches
 
@@ -1436,14 +1451,13 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def stream(make: Callable[[], NumpyArrayIterator], targets: np.ndarray) -> tf.data.Dataset:
-    """Make the endless dataset of the batches that `make()` begins; while the network trains, a few are made ahead.
+    """Make the endless dataset of the batches, with such targets, that `make()` begins; a few are made ahead.
 
     Each time the dataset is opened, and with several devices Keras does so twice, it begins anew.
     """
     import tensorflow as tf
 
-    batch, labels = (FIELD, FIELD, 1), targets.shape[1:]
-    signature = tf.TensorSpec((None, *batch), tf.float32), tf.TensorSpec((None, *labels), targets.dtype)
+    signature = tf.TensorSpec((None, FIELD, FIELD, 1)), tf.TensorSpec((None, *targets.shape[1:]), targets.dtype)
     return untuned(tf.data.Dataset.from_generator(make, output_signature=signature).prefetch(8))
 
 
@@ -2134,7 +2148,7 @@ def choose_recipe(args: argparse.Namespace, count: int) -> Recipe:
     """Return the network's recipe with what the command line changes in it, for a training set of so many digits."""
     recipe = RECIPES[args.network]
     if args.no_augment:
-        recipe = recipe._replace(augment=False, untouched=0, worldly=False, others=0)
+        recipe = recipe._replace(augment=False, worldly=False, others=0)
     return recipe._replace(
         epochs=args.epochs or max(recipe.epochs, math.ceil(LEAST_SEEN / count)),
         batch_size=args.batch_size or recipe.batch_size,
@@ -2212,8 +2226,8 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
     room, needed = shutil.disk_usage(args.output).free, ROOM * args.members
     if room < needed:
         raise InputError(f"{args.output}: only {room / 1e6:,.0f} MB left there; make room for {needed / 1e6:,.0f} MB")
-    asked_before = settings_file(args.output)
-    folder = asked_before.parent
+    path = settings_file(args.output)
+    folder = path.parent
     asked = settings(args, recipe) | {
         "data": hashlib.sha256(data.x_train.tobytes() + data.y_train.tobytes()).hexdigest()
     }
@@ -2221,13 +2235,13 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
     try:
         with FileLock(folder / "lock", timeout=0):
             if args.resume:
-                compare_settings(asked_before, asked)
+                compare_settings(path, asked)
             else:
-                if asked_before.is_file():
+                if path.is_file():
                     say("starting anew; --resume would have gone on with the training that was stopped here")
-                for path in folder.glob("*.*"):
-                    path.unlink()
-                save_json(asked_before, asked)
+                for old in folder.glob("*.*"):
+                    old.unlink()
+                save_json(path, asked)
             yield folder
     except Timeout as err:
         raise InputError(f"{folder}: in use by another training; wait for it or choose another --output") from err
@@ -2524,7 +2538,12 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
         metavar="P",
         help=f"share of the training digits to validate with ({default['validation_split']})",
     )
-    add("--no-augment", action="store_true", default=None, help="train on the digits as they are (mlp always does)")
+    add(
+        "--no-augment",
+        action="store_true",
+        default=None,
+        help="train on the digits as they are, and on nothing else (mlp always does)",
+    )
     whole = number(int, 0, 2**31, "a whole number from 0")
     add("--seed", type=whole, metavar="N", help=f"of all that is random ({default['seed']})")
     add(
