@@ -1054,8 +1054,8 @@ def cnn() -> list[keras.Layer]:
     ]
 
 
-def fine() -> list[keras.Layer]:
-    """Our own for the long run: its first convolution keeps every pixel, which costs more, and gains by many epochs."""
+def cnn_long() -> list[keras.Layer]:
+    """Our own for a long run: its first convolution keeps every pixel, which costs more, and gains by many epochs."""
     return [
         *convolution(16),  # (26, 26, 16)
         *convolution(48, 4, strides=2),  # (12, 12, 48)
@@ -1176,7 +1176,7 @@ OURS = Recipe(
 )
 RECIPES = {
     "cnn": OURS,
-    "fine": OURS._replace(layers=fine, epochs=35),
+    "cnn-long": OURS._replace(layers=cnn_long, epochs=35),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False),
