@@ -1544,21 +1544,31 @@ def unite(networks: list[keras.Model]) -> keras.Model:
     return united
 
 
-def calibrate(network: keras.Model, batch: np.ndarray, labels: np.ndarray) -> None:
-    """Divide a network's logits by the temperature at which its loss on digits not trained with is least.
+def calibrate(network: keras.Model, smoothing: float, batch: np.ndarray, targets: np.ndarray) -> keras.Model:
+    """Return a network that gives the same answers, as certain of them as its right ones allow.
 
-    No answer changes, only how certain it is (Guo et al., 2017, On Calibration of Modern Neural Networks).
+    Trained on labels with a share s smoothed, it gives q = (1 - s) p + s / 10 where it should give p, which is had back
+    from q. Then its logits are divided by the temperature at which the loss on a batch not trained with is least (Guo
+    et al., 2017, On Calibration of Modern Neural Networks). A temperature alone would undo the smoothing by making all
+    answers more certain, those to what is no digit with them.
     """
+    import keras
+    from keras import ops
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
-    logits = np.log(np.maximum(network.predict(batch, batch_size=1000, verbose=0), 1e-12))  # but for a constant
+    least = 1e-12 + smoothing / 500  # no digit is ruled out
+
+    def to_logits(probs: keras.KerasTensor | np.ndarray) -> keras.KerasTensor | tf.Tensor:
+        return ops.log(ops.maximum((probs - smoothing / 10) / (1 - smoothing), least))
+
+    logits = ops.convert_to_numpy(to_logits(network.predict(batch, batch_size=1000, verbose=0)))
 
     def loss(temperature: float) -> float:
-        return -float(log_softmax(logits / temperature, axis=1)[np.arange(len(labels)), labels].mean())
+        return -float((targets * log_softmax(logits / temperature, axis=1)).sum(axis=1).mean())
 
-    temperature = minimize_scalar(loss, bounds=(0.2, 5), method="bounded").x
-    network.layers[-1].set_weights([weight / temperature for weight in network.layers[-1].get_weights()])
+    temperature = float(minimize_scalar(loss, bounds=(0.2, 5), method="bounded").x)
+    return keras.Model(network.inputs, ops.softmax(to_logits(network.outputs[0]) / temperature))
 
 
 def train_members(
@@ -1580,8 +1590,9 @@ def train_members(
     united = unite(networks)
     x_validation, y_validation = parts[2:]
     if len(x_validation):  # all augmented, for pictures from outside are less like MNIST than these digits are
-        all_at_once = recipe._replace(batch_size=len(x_validation), untouched=0, others=0)
-        calibrate(united, *next(make_batches(all_at_once, x_validation, y_validation, seeds[0])))
+        all_at_once = recipe._replace(batch_size=len(x_validation), untouched=0)
+        batch, targets = next(make_batches(all_at_once, x_validation, ONE_HOT[y_validation], seeds[0]))
+        united = calibrate(united, recipe.smoothing, batch, targets)
     means = {name: np.mean([history[name] for history in histories], axis=0).tolist() for name in histories[0]}
     return united, networks, means
 

@@ -329,12 +329,25 @@ def test_calibration_makes_confidence_mean_what_it_says():
     model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10, activation="softmax", use_bias=False)])
     model.set_weights([np.eye(10) * 8])  # the best possible answers are given at 2; at 8 they are far too certain
     before = model.predict(batch, verbose=0)
-    md.calibrate(model, batch, labels)
-    after = model.predict(batch, verbose=0)
+    after = md.calibrate(model, 0, batch, np.eye(10)[labels]).predict(batch, verbose=0)
     right = after.argmax(axis=1) == labels
     assert np.array_equal(before.argmax(axis=1), after.argmax(axis=1))
     assert abs(before.max(axis=1).mean() - right.mean()) > 0.1
     assert abs(after.max(axis=1).mean() - right.mean()) < 0.02
+
+
+def test_calibration_undoes_smoothing_and_leaves_doubt():
+    import keras
+
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Activation("softmax")])
+    certain, doubtful = np.full(10, 0.005), np.full(10, 0.07)
+    certain[3], doubtful[3] = 0.955, 0.37  # what a smoothing of 0.05 leaves of certainty, and of a doubt
+    batch = np.log(np.stack([certain] * 99 + [doubtful]))
+    targets = np.eye(10)[[3] * 99 + [5]]
+    probs = md.calibrate(model, 0.05, batch, targets).predict(np.log([certain, doubtful]), verbose=0)
+    assert probs[0, 3] > 0.99
+    assert probs[1, 3] < 0.5
+    assert np.allclose(probs.sum(axis=1), 1, atol=1e-5)
 
 
 def test_the_calibration_error_is_the_distance_of_confidence_from_the_truth():
