@@ -117,7 +117,7 @@ def test_the_bundled_network_is_small_and_says_what_it_is(capsys):
     assert md.main(["--model-info", "--model", str(md.BUNDLED)]) == 0
     facts = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert facts["data"] == "mnist"
-    assert float(facts["accuracy"]) >= 0.997
+    assert float(facts["accuracy"]) >= 0.9975
     assert {"network", "epochs", "members", "seed", "parameters", "versions"} <= facts.keys()
 
 
