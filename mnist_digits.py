@@ -1163,7 +1163,7 @@ class Recipe(NamedTuple):
 
 OURS = Recipe(
     cnn,
-    epochs=9,
+    epochs=12,
     batch_size=104,  # with the others, 130
     learning_rate=3e-3,
     one_cycle=True,
@@ -1213,6 +1213,50 @@ def build_network(recipe: Recipe) -> keras.Model:
     import keras
 
     return keras.Sequential([keras.Input((FIELD, FIELD, 1)), *recipe.layers()])
+
+
+def has_amx() -> bool:
+    """Tell whether the processor has AMX, which multiplies matrices of bfloat16 many times as fast as those of float32.
+
+    Those that only have AVX-512's instructions for bfloat16 lose more by converting to it than they gain.
+    """
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:  # only Linux tells in this way
+        return False
+
+
+def quick_copy(network: keras.Model, bfloat16: bool) -> keras.Model:
+    """Copy a network, with weights drawn anew, into one that is the same and takes less time to train.
+
+    TensorFlow normalizes a batch of pictures in one operation, where Keras takes a dozen. With bfloat16, all but the
+    weights and the answers is computed in it (Kalamkar et al., 2019, A Study of BFLOAT16 for Deep Learning Training).
+    """
+    import keras
+    import tensorflow as tf
+
+    class FusedNormalization(keras.layers.BatchNormalization):
+        def call(self, inputs: tf.Tensor, training: bool = False, mask: None = None) -> tf.Tensor:
+            if not training:
+                return super().call(inputs)
+            normalized, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+                inputs,
+                *(weight.value for weight in (self.gamma, self.beta, self.moving_mean, self.moving_variance)),
+                epsilon=self.epsilon,
+                exponential_avg_factor=1 - self.momentum,
+            )
+            self.moving_mean.assign(mean)
+            self.moving_variance.assign(variance)
+            return normalized
+
+    def copy_layer(layer: keras.Layer) -> keras.Layer:
+        config = layer.get_config()
+        if bfloat16 and config.get("activation") != "softmax":
+            config["dtype"] = "mixed_bfloat16"
+        fused = isinstance(layer, keras.layers.BatchNormalization) and len(layer.input.shape) == 4
+        return (FusedNormalization if fused else type(layer)).from_config(config)
+
+    return keras.models.clone_model(network, clone_function=copy_layer, recursive=True)
 
 
 def compile_network(network: keras.Model, recipe: Recipe, steps: int) -> None:
@@ -1509,7 +1553,7 @@ def train(
     recipe, training, validation = prepare(recipe, parts, devices)
     steps = math.ceil(len(training[0]) / recipe.batch_size)  # per epoch
     with strategy.scope():
-        network = build_network(recipe)
+        network = quick_copy(build_network(recipe), has_amx())
         compile_network(network, recipe, steps * recipe.epochs)
         done, history = load_checkpoint(network, checkpoint) if checkpoint.is_file() else (0, {})
     history = {name: values[: done // steps] for name, values in history.items()}
@@ -1524,7 +1568,7 @@ def train(
         callbacks=[checkpoint_writer(network, checkpoint, history), *callbacks],
         verbose=0,
     )
-    trained = build_network(recipe)  # on one device again
+    trained = build_network(recipe)  # on one device, and of Keras's own layers in float32 alone
     trained.set_weights(network.get_weights())
     return trained, history
 
