@@ -1432,12 +1432,16 @@ def written_whole(path: Path) -> Iterator[Path]:
 def checkpoint_writer(network: keras.Model, path: Path, history: dict[str, list[float]]) -> keras.callbacks.Callback:
     """Make the callback that saves after each epoch all that training needs to go on: weights, optimizer, history.
 
-    The history is saved first and may be an epoch longer than what the weights have seen, if it ends in between.
+    The history, with the seconds of each epoch, is saved first and may be an epoch longer than what the weights have
+    seen, if it ends in between.
     """
     import keras
 
+    ends = [time.monotonic()]
+
     def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
-        for name, value in logs.items():
+        ends.append(time.monotonic())
+        for name, value in {**logs, "seconds": ends[-1] - ends[-2]}.items():
             history.setdefault(name, []).append(float(value))
         with written_whole(path.with_suffix(".json")) as part:
             part.write_text(json.dumps(history), encoding="utf-8")
@@ -2330,12 +2334,12 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
         f"training {args.network} on {data.name}: {len(data.x_train):,} digits, {recipe.epochs} epochs, "
         f"batches of {recipe.batch_size}, {'augmented' if recipe.augment else 'not augmented'}"
     )
-    start = time.monotonic()
     with checkpoint_folder(args, data, recipe) as folder:
         seeds = range(args.seed, args.seed + args.members)
         network, members, history = train_members(recipe, data, args.validation_split, seeds, folder, say)
         facts = {"data": data.name, **settings(args, recipe), "parameters": network.count_params()}
-        facts |= {"train_seconds": round(time.monotonic() - start, 1), "trained": time.strftime("%Y-%m-%d")}
+        seconds = len(members) * sum(history.pop("seconds"))  # of all members, before and after any --resume
+        facts |= {"train_seconds": round(seconds, 1), "trained": time.strftime("%Y-%m-%d")}
         tested = [test(each, data) for each in dict.fromkeys([network, *members])]  # one alone is its only member
         probs, measured = tested[0]
         facts |= {"accuracy_of_members": [found["accuracy"] for _, found in tested[-len(members) :]]}
