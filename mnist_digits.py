@@ -1215,22 +1215,27 @@ def build_network(recipe: Recipe) -> keras.Model:
     return keras.Sequential([keras.Input((FIELD, FIELD, 1)), *recipe.layers()])
 
 
-def has_amx() -> bool:
-    """Tell whether the processor has AMX, which multiplies matrices of bfloat16 many times as fast as those of float32.
+def pick_precision() -> str:
+    """Return the dtype policy of Keras that trains fastest: mixed_bfloat16 on a processor with AMX, else float32.
 
-    Those that only have AVX-512's instructions for bfloat16 lose more by converting to it than they gain.
+    AMX multiplies matrices of bfloat16 many times as fast as others are multiplied. Processors that only have AVX-512's
+    instructions for it lose more by converting to bfloat16 than they gain.
     """
+    import tensorflow as tf
+
     try:
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        amx = "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:  # only Linux tells in this way
-        return False
+        amx = False
+    return "mixed_bfloat16" if amx and not tf.config.list_physical_devices("GPU") else "float32"
 
 
-def quick_copy(network: keras.Model, bfloat16: bool) -> keras.Model:
-    """Copy a network, with weights drawn anew, into one that is the same and takes less time to train.
+def build_trainee(network: keras.Model, precision: str) -> keras.Model:
+    """Build what a network is trained as: the same layers, with weights of their own, in less time for a step.
 
-    TensorFlow normalizes a batch of pictures in one operation, where Keras takes a dozen. With bfloat16, all but the
-    weights and the answers is computed in it (Kalamkar et al., 2019, A Study of BFLOAT16 for Deep Learning Training).
+    TensorFlow normalizes a batch of pictures in one operation, where Keras takes a dozen. In mixed_bfloat16, all but
+    the last layer is computed in bfloat16, from weights in float32 (Kalamkar et al., 2019, A Study of BFLOAT16 for Deep
+    Learning Training).
     """
     import keras
     import tensorflow as tf
@@ -1246,17 +1251,17 @@ def quick_copy(network: keras.Model, bfloat16: bool) -> keras.Model:
                 exponential_avg_factor=1 - self.momentum,
             )
             self.moving_mean.assign(mean)
-            self.moving_variance.assign(variance)
+            self.moving_variance.assign(variance)  # n / (n - 1) of what Keras keeps, for n pixels in a batch
             return normalized
 
-    def copy_layer(layer: keras.Layer) -> keras.Layer:
+    def rebuild(layer: keras.Layer) -> keras.Layer:
         config = layer.get_config()
-        if bfloat16 and config.get("activation") != "softmax":
-            config["dtype"] = "mixed_bfloat16"
+        if config.get("activation") != "softmax":
+            config["dtype"] = precision
         fused = isinstance(layer, keras.layers.BatchNormalization) and len(layer.input.shape) == 4
         return (FusedNormalization if fused else type(layer)).from_config(config)
 
-    return keras.models.clone_model(network, clone_function=copy_layer, recursive=True)
+    return keras.models.clone_model(network, clone_function=rebuild, recursive=True)
 
 
 def compile_network(network: keras.Model, recipe: Recipe, steps: int) -> None:
@@ -1432,8 +1437,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 def checkpoint_writer(network: keras.Model, path: Path, history: dict[str, list[float]]) -> keras.callbacks.Callback:
     """Make the callback that saves after each epoch all that training needs to go on: weights, optimizer, history.
 
-    The history, with the seconds of each epoch, is saved first and may be an epoch longer than what the weights have
-    seen, if it ends in between.
+    The history, with the seconds of each epoch, is saved first: where training is killed in between, it is an epoch
+    longer than what the weights have seen.
     """
     import keras
 
@@ -1557,7 +1562,7 @@ def train(
     recipe, training, validation = prepare(recipe, parts, devices)
     steps = math.ceil(len(training[0]) / recipe.batch_size)  # per epoch
     with strategy.scope():
-        network = quick_copy(build_network(recipe), has_amx())
+        network = build_trainee(build_network(recipe), pick_precision())
         compile_network(network, recipe, steps * recipe.epochs)
         done, history = load_checkpoint(network, checkpoint) if checkpoint.is_file() else (0, {})
     history = {name: values[: done // steps] for name, values in history.items()}
@@ -2255,7 +2260,8 @@ def save_figure(figure: Figure, path: Path) -> None:
 def settings(args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
     """Return all that a training can be repeated with."""
     given = {name: getattr(args, name) for name in ("network", "seed", "members", "validation_split")}
-    return given | {name: value for name, value in recipe._asdict().items() if name != "layers"}
+    given |= {name: value for name, value in recipe._asdict().items() if name != "layers"}
+    return given | {"precision": pick_precision()}
 
 
 def settings_file(output: Path) -> Path:
@@ -2338,7 +2344,7 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
         seeds = range(args.seed, args.seed + args.members)
         network, members, history = train_members(recipe, data, args.validation_split, seeds, folder, say)
         facts = {"data": data.name, **settings(args, recipe), "parameters": network.count_params()}
-        seconds = len(members) * sum(history.pop("seconds"))  # of all members, before and after any --resume
+        seconds = len(members) * sum(history.pop("seconds"))  # of all members' epochs, those before a --resume too
         facts |= {"train_seconds": round(seconds, 1), "trained": time.strftime("%Y-%m-%d")}
         tested = [test(each, data) for each in dict.fromkeys([network, *members])]  # one alone is its only member
         probs, measured = tested[0]

@@ -217,7 +217,8 @@ def main() -> None:
     args = parser.parse_args()
     bundled, data = json.loads(BUNDLED.read_text(encoding="utf-8")), md.load_data(args.data)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
-    result = {"machine": machine, "versions": md.versions(), "date": datetime.date.today().isoformat()}
+    result = {"machine": machine, "precision": md.pick_precision(), "versions": md.versions()}
+    result["date"] = datetime.date.today().isoformat()
     result["augmentation, digits a second"] = measure_augmentation(data)
     seeds = {part: range(args.seeds if PARTS[part] == "cnn" else args.peer_seeds) for part in PARTS}
     parts = result["parts"] = {part: measure_part(part, data, seeds[part]) for part in PARTS}
