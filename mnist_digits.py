@@ -1372,6 +1372,17 @@ def change_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return drawn
 
 
+def augment(recipe: Recipe, ranges: ImageDataGenerator, batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Turn, move and zoom a batch, bend it and change its pens, as a recipe says; the recipe's untouched stay."""
+    chosen = rng.permutation(len(batch))[: round((1 - recipe.untouched) * len(batch))]
+    points = find_points(**draw_poses(ranges, len(chosen), rng))
+    if recipe.worldly:
+        points += draw_bends(len(chosen), rng)
+    moved = look(batch[chosen], points)
+    batch[chosen] = change_pens(moved, rng) if recipe.worldly else moved
+    return batch
+
+
 def make_batches(
     recipe: Recipe, x: np.ndarray, targets: np.ndarray, seed: int, step: int = 0, devices: int = 1
 ) -> NumpyArrayIterator:
@@ -1395,14 +1406,7 @@ def make_batches(
                 order = rng.permutation(len(digits) + count)  # for each device some of each
                 digits = np.concatenate([digits, others])[order]
                 answers = np.concatenate([answers, their_answers])[order]
-            batch = to_batch(digits)
-            chosen = rng.permutation(len(batch))[: round((1 - recipe.untouched) * len(batch))]
-            points = find_points(**draw_poses(self.image_data_generator, len(chosen), rng))
-            if recipe.worldly:
-                points += draw_bends(len(chosen), rng)
-            moved = look(batch[chosen], points)
-            batch[chosen] = change_pens(moved, rng) if recipe.worldly else moved
-            return batch, answers
+            return augment(recipe, self.image_data_generator, to_batch(digits), rng), answers
 
     ranges = ImageDataGenerator(**POSES if recipe.augment else {})
     batches = Batches(
