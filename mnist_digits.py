@@ -282,10 +282,12 @@ def to_uint8(picture: np.ndarray) -> np.ndarray:
 
 def decode_picture(content: np.ndarray) -> np.ndarray:
     """Decode a picture file to uint8: (H, W) gray, or (H, W, 3 or 4) BGR and alpha, without alpha turned by EXIF."""
+    kind = content[:4].tobytes()
+    jpeg = kind.startswith(b"\xff\xd8")  # has no alpha
+    upright = kind == b"\x89PNG" and b"eXIf" not in content.tobytes()
     try:
-        jpeg = content[:2].tobytes() == b"\xff\xd8"  # has no alpha, so one look at it is enough
         picture = None if jpeg else cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
-        if jpeg or (picture is not None and picture.itemsize <= 2 and picture.shape[2:] != (4,)):
+        if jpeg or not (upright or picture is None or picture.itemsize > 2 or picture.shape[2:] == (4,)):
             turned = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
             picture = picture if turned is None else turned
     except cv2.error as err:
@@ -301,8 +303,9 @@ def brightness(picture: np.ndarray) -> np.ndarray:
     Yellow on white and red on green differ little in luminance and much in one of the channels.
     """
     gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-    spread = cv2.meanStdDev(picture)[1].ravel()
-    if spread.max() > 1.6 * cv2.meanStdDev(gray)[1].item():
+    step = max(picture.shape) // WORKING_SIDE + 1
+    spread = cv2.meanStdDev(picture[::step, ::step])[1].ravel()
+    if spread.max() > 1.6 * cv2.meanStdDev(gray[::step, ::step])[1].item():
         return np.ascontiguousarray(picture[:, :, spread.argmax()])
     return gray
 
@@ -380,7 +383,8 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     small = shrink(gray, 128)  # no detail is asked for, and a wide blur is slow
     deviation = small - cv2.GaussianBlur(small.astype(np.float32), (0, 0), max(small.shape) / 4)
     deviation -= deviation.mean()
-    skewness = float(np.mean(deviation**3)) / max(float(np.mean(deviation**2)) ** 1.5, 1e-6)
+    square = deviation * deviation
+    skewness = float(np.mean(square * deviation)) / max(float(np.mean(square)) ** 1.5, 1e-6)
     if abs(skewness) > 0.5:  # ink on less than 38 % of the picture
         return skewness > 0
     _, light = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
@@ -423,12 +427,19 @@ def stroke_width(core: np.ndarray) -> float:
     return max(4 * float(distance.sum()) / max(np.count_nonzero(distance), 1) - 1, 1.0)
 
 
+def median(counts: np.ndarray) -> int:
+    """Return the median of values 0, 1, 2, ... that occur so many times each, the upper one of two."""
+    return int(np.searchsorted(np.cumsum(counts), counts.sum() // 2, side="right"))
+
+
 def measure_grain(ink: np.ndarray) -> tuple[float, float]:
     """Return what the paper itself shows as ink, (H, W) uint8: its level and the standard deviation of its grain."""
-    level = float(np.median(ink))
+    counts = cv2.calcHist([ink], [0], None, [256], [0, 256]).ravel()
+    level = median(counts)
     if level > 64:  # a bold digit fills more than half of the picture: the median is no paper
         return 0.0, 0.0
-    return level, 1.48 * float(np.median(cv2.absdiff(ink, np.full_like(ink, level))))  # 1.48: of a normal distribution
+    deviations = np.bincount(np.abs(np.arange(256) - level), counts)
+    return level, 1.48 * median(deviations)  # 1.48: of a normal distribution
 
 
 def keep_strokes(ink: np.ndarray) -> np.ndarray:
@@ -459,6 +470,8 @@ def find_rules(strokes: np.ndarray) -> np.ndarray:
     mask = (strokes > 0).astype(np.uint8)
     run = max(width // 12, 15)  # a twelfth of a line that slants by two degrees still is one level run
     runs = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, run), np.uint8))
+    if np.count_nonzero(runs.any(axis=0)) < 0.9 * width:
+        return np.zeros_like(mask)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(cv2.dilate(runs, np.ones((3, run), np.uint8)))
     lines = np.zeros_like(mask)
     for label in range(1, count):
@@ -587,6 +600,8 @@ def find_slope(marks: list[Mark]) -> float:
 
     It is the median over the marks of the way to the nearest one on the right.
     """
+    if len(marks) < 5:
+        return 0.0
     middles = np.array([[mark.box.x + mark.box.w / 2, mark.box.y + mark.box.h / 2] for mark in marks])
     slopes = []
     for middle in middles:
@@ -708,14 +723,15 @@ def open_page(path: str, one: bool = False, explain: bool = False) -> Page:
         gray = open_gray(path)
     except InputError as err:
         return Page(path, None, (1, 1), [], NO_DIGITS, str(err))
-    stages = find_digits(gray, one)
+    small = shrink(gray, WORKING_SIDE)
+    stages = find_digits(small, one)
     down, across = np.divide(gray.shape, stages.gray.shape).tolist()
     marks = [[[mark] if one else [mark, *halve(mark)] for mark in row] for row in stages.rows]
     rows = [[[scale_box(part.box, across, down) for part in parts] for parts in row] for row in marks]
     digits = [to_digit(part.ink) for row in marks for parts in row for part in parts]
     return Page(
         path,
-        shrink(gray, 480),  # in a figure, more would not show
+        shrink(small, 480),  # in a figure, more would not show
         gray.shape[::-1],
         rows,
         np.stack(digits) if digits else NO_DIGITS,
