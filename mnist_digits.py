@@ -50,7 +50,6 @@ from itertools import chain, islice, repeat
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
-from zipfile import BadZipFile
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a damaged file, our own sentence tells
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "52000000")  # three floats each take 1.4 gigabytes to decode
@@ -61,7 +60,7 @@ import numpy as np
 if TYPE_CHECKING:
     import gradio
     import keras
-    import onnx
+    import onnxruntime
     import tensorflow as tf
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -1751,26 +1750,24 @@ def check_size(path: Path) -> None:
         raise InputError(f"{path}: {megabytes:,.0f} MB, more than {LARGEST_NETWORK}; give a network for digits")
 
 
-def check_onnx(path: Path) -> onnx.ModelProto:
-    """Load an .onnx file whose origin is unknown; raise InputError unless it is sound.
+@lru_cache(maxsize=4)
+def open_session(content: bytes) -> onnxruntime.InferenceSession:
+    """Open the network in the content of an .onnx file; one session serves all threads of a process."""
+    import onnxruntime
 
-    OpenCV takes on trust what it loads, and a damaged network can crash it.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    check_size(path)
-    try:
-        model = onnx.load(path, format="protobuf", load_external_data=False)
-        onnx.checker.check_model(model, full_check=True)
-    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as err:
-        raise InputError(f"{path}: not a sound .onnx file; save it again or give another") from err
-    return model
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # pictures are read side by side, in a thread each
+    options.log_severity_level = 4  # of a damaged file, our own sentence tells
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def load_facts(path: Path) -> dict[str, str]:
     """Return what an .onnx file says of its network."""
-    facts = {fact.key: fact.value for fact in check_onnx(path).metadata_props}
+    check_size(path)
+    try:
+        facts = open_session(path.read_bytes()).get_modelmeta().custom_metadata_map
+    except Exception as err:  # ONNX Runtime has a class of its own for each kind of damage
+        raise InputError(f"{path}: not a sound .onnx file; save it again or give another") from err
     if not facts:
         raise InputError(f"{path}: says nothing of itself; train it with mnist_digits.py to have that")
     return facts
@@ -1794,40 +1791,24 @@ def load_keras(path: Path) -> Predict:
     return lambda batch: model.predict(batch, batch_size=1000, verbose=0)
 
 
-@lru_cache(maxsize=4)
-def idle_networks(content: bytes) -> list[cv2.dnn.Net]:
-    """Return those opened from the content of an .onnx file that no thread is using: none at first."""
-    return []
-
-
 def predict_onnx(content: bytes, batch: np.ndarray) -> np.ndarray:
     """Return the probs (N, 10) that the network in the content of an .onnx file gives a batch.
 
-    OpenCV's networks serve one thread at a time, so each process opens as many as read at once.
+    The session is not handed in, for it cannot be sent to the workers of a cluster, which open one each.
     """
-    idle = idle_networks(content)
-    try:
-        network = idle.pop()
-    except IndexError:
-        network = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8))
-    network.setInput(batch)
-    probs = network.forward()
-    idle.append(network)
-    return probs
-
-
-def load_onnx(path: Path) -> Predict:
-    """Load an .onnx file so that it can be sent to other processes, where it is opened again."""
-    return partial(predict_onnx, path.read_bytes())
+    session = open_session(content)
+    entry = session.get_inputs()[0].name
+    parts = [batch[start : start + 128] for start in range(0, len(batch), 128)]  # what a core's cache holds
+    return np.concatenate([session.run(None, {entry: part})[0] for part in parts])
 
 
 def load_network(path: Path) -> Predict:
-    """Load a network from .onnx (through OpenCV, at once) or .keras (through TensorFlow, in seconds)."""
+    """Load a network from .onnx (through ONNX Runtime, at once) or .keras (through TensorFlow, in seconds)."""
     check_size(path)
     try:
-        predict = load_keras(path) if path.suffix == ".keras" else load_onnx(path)
+        predict = load_keras(path) if path.suffix == ".keras" else partial(predict_onnx, path.read_bytes())
         shape = predict(np.zeros((2, FIELD, FIELD, 1), np.float32)).shape
-    except (cv2.error, OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as err:
+    except Exception as err:  # Keras and ONNX Runtime have a class of their own for each kind of damage
         raise InputError(f"{path}: not a network that can be read; train it again or give another --model") from err
     if shape != (2, 10):
         raise InputError(f"{path}: answers {shape} for two digits, not (2, 10); give a network for digits")
@@ -2533,8 +2514,6 @@ def run(args: argparse.Namespace) -> int:
         for fact, value in load_facts(model).items():
             print(printable(f"{fact}: {value}"), flush=True)
         return 0
-    if args.model and model.suffix != ".keras":
-        check_onnx(model)  # who knows whose it is
     if args.train:
         model = run_training(args, figures)
     if args.web:
