@@ -2392,6 +2392,11 @@ def open_pool(cluster: str | None, predict: Predict) -> Iterator[dict[str, Any]]
     except (OSError, ValueError) as err:
         raise InputError(f"{cluster}: no Dask cluster there; start `dask scheduler` and `dask worker`") from err
     try:
+    return tqdm(readings, unit=" pictures"), partial(tqdm.write, file=sys.stderr)
+
+
+def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) -> int:
+    """Read pictures, print what they say and draw it; return 1 if any could not be read, else 0."""
         with client:
             client.upload_file(__file__)  # goes to workers that join later, too
             there = client.submit(partial, predict)  # unlike what is scattered, it outlives any worker
@@ -2419,8 +2424,10 @@ def load_paths(path: Path) -> set[str]:
     return {read for read, error in errors.items() if error is None}
 
 
-def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) -> int:
-    """Read pictures, print what they say and draw it; return 1 if any could not be read, else 0."""
+def with_bar(readings: Iterable[Reading]) -> tuple[Iterable[Reading], Callable[[str], None]]:
+    """Return readings and a way to tell something as they come; a bar on stderr counts those that go to a file."""
+    if not sys.stdout or sys.stdout.isatty() or not sys.stderr.isatty():
+        return readings, say
     from tqdm import tqdm
 
     predict = load_network(model)
@@ -2433,13 +2440,11 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
     kept, count, status = [], 0, 0
     how = {"min_confidence": args.min_confidence, "one": args.one, "explain": args.explain}
     with open_pool(args.cluster, predict) as pool:
-        # Where the readings themselves are seen on the screen, a bar would only be in their way.
-        hidden = not sys.stdout or sys.stdout.isatty() or None  # None: where stderr is no screen
-        readings = tqdm(read_pictures(paths, **pool, **how), unit=" pictures", disable=hidden)
+        readings, tell = with_bar(read_pictures(paths, **pool, **how))
         for count, reading in enumerate(readings, 1):
             print_reading(reading, args.form)
             if reading.page.error:
-                tqdm.write(f"error: {printable(reading.page.path)}: {reading.page.error}", file=sys.stderr)
+                tell(f"error: {printable(reading.page.path)}: {reading.page.error}")
                 status = 1
             if reading.page.stages:
                 stem = re.sub(r"[^-.\w]", "_", Path(reading.page.path).stem)[:40]
