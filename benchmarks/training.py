@@ -2,13 +2,15 @@
 """Measure how well and how fast mnist_digits.py trains, beside Keras's own MNIST example.
 
     python benchmarks/training.py                         what is compared, one after the other, once each
-    python benchmarks/training.py --seeds 5               ours with mean and standard deviation over seeds 0 to 4
+    python benchmarks/training.py --seeds 5               with mean and standard deviation over seeds 0 to 4
     python benchmarks/training.py --data mnist.npz        where MNIST cannot be downloaded
 
-The default run and `--epochs 1` are those of mnist_digits.py. "Keras's example" is the recipe of mnist_convnet, at
-keras.io/examples/vision/mnist_convnet: two convolutions, 15 epochs. "classic" is the network of many a first tutorial.
-The test digits are read after each epoch while the clock stands; nothing is chosen by what they show. What is measured
-is printed and saved in benchmarks/results/training.json and drawn in benchmarks/figures/training.png.
+The default run, `--epochs 1` and `--epochs 2` are those of mnist_digits.py. "Keras's example" is the recipe of
+mnist_convnet, at keras.io/examples/vision/mnist_convnet: two convolutions, 15 epochs. "classic" is the network of many
+a first tutorial, trained once. Each training has a process of its own, and all are trained with one seed before any is
+with the next, so that a machine that slows down slows them all. The test digits are read after each epoch while the
+clock stands; nothing is chosen by what they show. What is measured is printed and saved in
+benchmarks/results/training.json and drawn in benchmarks/figures/training.png.
 """
 
 from __future__ import annotations
@@ -18,10 +20,17 @@ import datetime
 import json
 import os
 import platform
+import re
+import resource
 import sys
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,8 +48,9 @@ RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 BUNDLED = RESULTS.with_name("bundled.json")  # the metrics.json that the bundled network's training left
 FIGURE = ROOT / "benchmarks" / "figures" / "training.png"
 LEVELS = (0.98, 0.99, 0.995)
-PARTS = {"default": "cnn", "`--epochs 1`": "cnn", "Keras's example": None, "`--network classic`": "classic"}
-COLORS = dict(zip(PARTS, ("#1f77b4", "#7fb2d9", "#c8401f", "#8a8a8a"), strict=True))
+PEER, CLASSIC = "Keras's example", "`--network classic`"
+PARTS = ("default", "`--epochs 1`", "`--epochs 2`", PEER, CLASSIC)
+COLORS = dict(zip(PARTS, ("#1f77b4", "#b3d1ea", "#7fb2d9", "#c8401f", "#8a8a8a"), strict=True))
 
 
 class Clock(keras.callbacks.Callback):
@@ -67,9 +77,9 @@ class Clock(keras.callbacks.Callback):
 
 def train_ours(part: str, data: md.Data, seed: int, clock: Clock) -> keras.Model:
     """Train one of our networks as the command line does, from splitting the data on."""
-    recipe = md.RECIPES[PARTS[part]]
-    if "--epochs 1" in part:
-        recipe = recipe._replace(epochs=1)
+    recipe = md.RECIPES["classic" if part == CLASSIC else "cnn"]
+    if "--epochs" in part:
+        recipe = recipe._replace(epochs=int(part.strip("`").split()[1]))
     clock.start = time.perf_counter()
     parts = md.split_off(data, md.TRAINING_DEFAULTS["validation_split"])
     with tempfile.TemporaryDirectory() as folder:
@@ -115,27 +125,64 @@ def seconds_to(curves: list[list[tuple[float, float]]], level: float) -> float |
     return None if None in first else round(sum(first) / len(first), 1)
 
 
-def measure_part(part: str, data: md.Data, seeds: range) -> dict:
-    """Train one part for each seed; return what was measured."""
-    curves = []
-    for seed in seeds:
-        clock = Clock(data.x_test, data.y_test)
-        network = train_ours(part, data, seed, clock) if PARTS[part] else train_peer(data, seed, clock)
-        accuracy, seconds = md.test(network, data)[1]["accuracy"], clock.curve[-1][0]
-        clock.curve[-1] = seconds, round(accuracy, 4)  # that of the network as it is saved, in float32
-        curves.append(clock.curve)
-        print(f"{part}, seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
+def measure_one(part: str, source: str, seed: int) -> dict[str, Any]:
+    """Train one part with one seed; return its curve of (seconds, test accuracy) and what its network takes."""
+    data = md.load_data(source)
+    clock = Clock(data.x_test, data.y_test)
+    network = train_peer(data, seed, clock) if part == PEER else train_ours(part, data, seed, clock)
+    seconds, accuracy = clock.curve[-1]
+    print(f"{part}, seed {seed}: {accuracy:.2%} after {seconds:.0f} s", flush=True)
+    return {"curve": clock.curve, "parameters": network.count_params(), "multiply_adds": count_products(network)}
+
+
+def measure_memory(source: str, kept: bool) -> dict[str, float]:
+    """Train for an epoch, with or without keeping the memory that steps free; return its seconds and page faults."""
+    if not kept:
+        md.keep_memory = lambda: None
+    data = md.load_data(source)
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = measure_one("`--epochs 1`", source, 0)["curve"][-1][0]
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    steps = len(data.x_train) * 0.95 / md.RECIPES["cnn"].batch_size
+    return {"seconds": seconds, "page_faults_a_step": round((after.ru_minflt - before.ru_minflt) / steps)}
+
+
+def alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function returns, called in a process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def summarize(runs: list[dict[str, Any]], peers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is told of the runs of a part, one for each seed, and of the peer's, for the ratio of seconds."""
+    curves = [run["curve"] for run in runs]
     seconds, accuracies = np.array([curve[-1] for curve in curves]).T
+    ratios = [run["curve"][-1][0] / peer["curve"][-1][0] for run, peer in zip(runs, peers, strict=False)]
     return {
-        "seeds": list(seeds),
+        "n": len(runs),
         "accuracy": round(float(accuracies.mean()), 5),
-        "accuracy_sd": round(float(accuracies.std(ddof=1)), 5) if len(seeds) > 1 else None,
+        "accuracy_sd": round(float(accuracies.std(ddof=1)), 5) if len(runs) > 1 else None,
         "seconds": round(float(seconds.mean()), 1),
+        "ratio": round(float(np.mean(ratios)), 2),
+        "ratios": [round(ratio, 2) for ratio in ratios],
         "seconds_to": {f"{level:.1%}": seconds_to(curves, level) for level in LEVELS},
-        "parameters": network.count_params(),
-        "multiply_adds": count_products(network),
+        "parameters": runs[0]["parameters"],
+        "multiply_adds": runs[0]["multiply_adds"],
         "curves": curves,
     }
+
+
+def processor() -> str:
+    """Return the processor's name, where the system tells it, and the widest instructions that it multiplies with."""
+    try:
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    name = re.search(r"model name\s*: (.*)", told)
+    widest = next(
+        (name for flag, name in (("amx", "AMX"), ("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in told), ""
+    )
+    return f"{name[1] if name else platform.machine()} with {widest or 'SSE'}"
 
 
 def measure_augmentation(data: md.Data) -> dict:
@@ -153,7 +200,7 @@ def measure_augmentation(data: md.Data) -> dict:
     rates = {}
     for way, batches in ways.items():
         start = time.perf_counter()
-        for _ in range(len(batches)):
+        for _ in range(len(x) // 256):
             next(batches)
         rates[way] = round(len(x) / (time.perf_counter() - start))
     return rates
@@ -170,14 +217,13 @@ def table(result: dict, bundled: dict) -> list[str]:
         return f"{100 * mean:.2f}" + (f" ± {100 * deviation:.2f}" if deviation else "") + " %"
 
     for part, of in result["parts"].items():
-        cells = [part, len(of["seeds"]), right(of["accuracy"], of["accuracy_sd"]), f"{of['seconds']:.0f}"]
-        cells += [result["seconds, of Keras's example"][part]]
+        cells = [part, of["n"], right(of["accuracy"], of["accuracy_sd"]), f"{of['seconds']:.0f}", of["ratio"]]
         cells += [f"{seconds:.0f} s" if seconds else "not by all" for seconds in of["seconds_to"].values()]
         lines.append(f"| {' | '.join(map(str, cells))} | {of['multiply_adds'] / 1e6:.1f} M |")
-    members, network = bundled["accuracy_of_members"], bundled["network"]
+    members, network = bundled["accuracy_of_members"], bundled["settings"]["network"]
     mean = right(np.mean(members), np.std(members, ddof=1))
     products = count_products(md.build_network(md.RECIPES[network])) / 1e6
-    long = f"`--network {network} --epochs {bundled['epochs']}`"
+    long = f"`--network {network} --epochs {bundled['settings']['epochs']}`"
     lines.append(f"| {long} | {len(members)} | {mean} | | | | | | {products:.1f} M |")
     united = f"| bundled: these {len(members)} united | 1 | {right(bundled['accuracy'], None)} | | | | | |"
     return [*lines, f"{united} {len(members) * products:.1f} M |"]
@@ -211,23 +257,26 @@ def draw(parts: dict[str, dict]) -> None:
 def main() -> None:
     """Measure, print, save and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=1, help="seeds for the default run and --epochs 1 (1)")
-    parser.add_argument("--peer-seeds", type=int, default=1, help="seeds for Keras's example and classic (1)")
-    parser.add_argument("--data", default="mnist", help="as in mnist_digits.py (mnist)")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds for all but classic (%(default)s)")
+    parser.add_argument("--data", default="mnist", help="as in mnist_digits.py (%(default)s)")
     args = parser.parse_args()
-    bundled, data = json.loads(BUNDLED.read_text(encoding="utf-8")), md.load_data(args.data)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
-    result = {"machine": machine, "precision": md.pick_precision(), "versions": md.versions()}
-    result["date"] = datetime.date.today().isoformat()
-    result["augmentation, digits a second"] = measure_augmentation(data)
-    seeds = {part: range(args.seeds if PARTS[part] == "cnn" else args.peer_seeds) for part in PARTS}
-    parts = result["parts"] = {part: measure_part(part, data, seeds[part]) for part in PARTS}
-    peer = parts["Keras's example"]["seconds"]
-    result["seconds, of Keras's example"] = {part: round(parts[part]["seconds"] / peer, 2) for part in parts}
+    runs: dict[str, list[dict]] = defaultdict(list)
+    for seed in range(args.seeds):
+        for part in PARTS if seed == 0 else PARTS[:-1]:
+            runs[part].append(alone(measure_one, part, args.data, seed))
+    parts = {part: summarize(runs[part], runs[PEER]) for part in PARTS}
+    result = {
+        "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
+        "date": datetime.date.today().isoformat(),
+        "versions": md.versions(),
+        "memory": {f"kept: {kept}": alone(measure_memory, args.data, kept) for kept in (True, False)},
+        "augmentation, digits a second": measure_augmentation(md.load_data(args.data)),
+        "parts": parts,
+    }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     draw(parts)
-    print(*table(result, bundled), sep="\n")
+    print(*table(result, json.loads(BUNDLED.read_text(encoding="utf-8"))), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What several tests need: a network trained in seconds, MNIST where it is at hand, and no windows."""
+"""What several tests need: digits, a network trained in seconds, MNIST where it is at hand, and no windows."""
 
 import os
 from pathlib import Path
@@ -22,10 +22,42 @@ def rng():
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
-    """Train on scikit-learn's digits through the command line; return the output folder."""
+def data():
+    """Return the digits of MNIST that are on every machine."""
+    return mnist_digits.load_data("mnist-5k")
+
+
+@pytest.fixture(scope="session")
+def digits(data):
+    """Return 64 digits of all labels, (64, 28, 28) uint8."""
+    return data.x_train[::62][:64]
+
+
+@pytest.fixture(scope="session")
+def labels(data):
+    """Return their labels, (64,)."""
+    return data.y_train[::62][:64]
+
+
+def save(path, data, every):
+    """Save a part of a data set in Keras's layout; return the path."""
+    arrays = {name: getattr(data, name)[::every] for name in ("x_train", "y_train", "x_test", "y_test")}
+    np.savez(path, **arrays)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def small(data, tmp_path_factory):
+    """Return a file with 400 digits to train with and 100 to test with: an epoch takes a second."""
+    return save(tmp_path_factory.mktemp("data") / "small.npz", data, 10)
+
+
+@pytest.fixture(scope="session")
+def trained(data, tmp_path_factory):
+    """Train on MNIST's 5,000 digits through the command line; return the output folder."""
     output = tmp_path_factory.mktemp("trained")
-    arguments = ["--train", str(ROOT / "samples"), "--data", "digits", "--epochs", "12", "--batch-size", "32"]
+    file = save(tmp_path_factory.mktemp("data") / "mnist-5k.npz", data, 1)
+    arguments = ["--train", str(ROOT / "samples"), "--data", file, "--epochs", "3", "--batch-size", "32"]
     assert mnist_digits.main([*arguments, "--output", str(output)]) == 0
     return output
 

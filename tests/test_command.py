@@ -61,7 +61,7 @@ def test_one_bad_file_does_not_stop_the_others(trained, capsys):
 
 
 def test_digits_below_the_wanted_confidence_become_question_marks(trained):
-    predict = md.load_network(trained / "digits.onnx")
+    predict = md.load_network(trained / "mnist-5k.onnx")
     (certain,) = md.read_pictures([SAMPLE], predict, min_confidence=0.0)
     (doubtful,) = md.read_pictures([SAMPLE], predict, min_confidence=certain.confidence + 1e-3)
     assert (certain.text.isdigit(), doubtful.text) == (True, "?")
@@ -92,7 +92,7 @@ def test_a_doubtful_digit_is_looked_at_again_and_a_clear_one_is_not():
 
 def test_readings_come_in_the_order_asked_for(trained, tmp_path):
     paths = [str(ROOT / "samples" / f"{digit}.png") for digit in "31415926535897932384626433832795" * 5]
-    predict = md.load_network(trained / "digits.onnx")
+    predict = md.load_network(trained / "mnist-5k.onnx")
     assert [reading.page.path for reading in md.read_pictures(iter(paths), predict)] == paths
 
 
@@ -121,6 +121,10 @@ def test_the_bundled_network_is_small_and_says_what_it_is(capsys):
     assert {"network", "epochs", "members", "seed", "parameters", "versions"} <= facts.keys()
 
 
+def test_the_bundled_network_reads_the_digits_that_are_on_every_machine(data):
+    assert np.mean(md.load_network(md.BUNDLED)(md.to_batch(data.x_test)).argmax(axis=1) == data.y_test) > 0.995
+
+
 def test_the_bundled_network_is_as_good_as_it_says(mnist_file):
     data = md.load_data(str(mnist_file))
     accuracy = np.mean(md.load_network(md.BUNDLED)(md.to_batch(data.x_test)).argmax(axis=1) == data.y_test)
@@ -128,9 +132,9 @@ def test_the_bundled_network_is_as_good_as_it_says(mnist_file):
 
 
 def test_a_trained_network_says_what_it_is(trained, capsys):
-    assert md.main(["--model-info", "--model", str(trained / "digits.onnx")]) == 0
+    assert md.main(["--model-info", "--model", str(trained / "mnist-5k.onnx")]) == 0
     facts = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
-    assert (facts["data"], facts["epochs"], facts["seed"]) == ("digits", "12", "0")
+    assert (facts["data"], facts["epochs"], facts["seed"]) == ("mnist-5k", "3", "0")
     assert float(facts["accuracy"]) == json.loads((trained / "metrics.json").read_text())["accuracy"]
 
 
@@ -143,7 +147,7 @@ def test_a_file_that_says_nothing_of_itself_is_told(content, tmp_path, capsys):
 
 
 def test_a_network_trained_here_on_mnist_reads_instead_of_the_bundled_one(tmp_path):
-    (tmp_path / "digits.onnx").touch()
+    (tmp_path / "mnist-5k.onnx").touch()
     assert md.find_network(tmp_path) == md.BUNDLED
     (tmp_path / "mnist.onnx").touch()
     assert md.find_network(tmp_path) == tmp_path / "mnist.onnx"
@@ -206,7 +210,7 @@ def test_nothing_of_the_users_is_touched_in_the_output_folder(tmp_path):
 
 def test_a_reader_that_has_enough_ends_it_quietly(trained):
     command = [sys.executable, str(ROOT / "mnist_digits.py"), "--no-plot", *[SAMPLE] * 300]
-    command += ["--model", str(trained / "digits.onnx")]
+    command += ["--model", str(trained / "mnist-5k.onnx")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         assert process.stderr.read() == ""
@@ -214,7 +218,7 @@ def test_a_reader_that_has_enough_ends_it_quietly(trained):
 
 def test_an_output_folder_that_cannot_be_is_told_before_training(tmp_path, capsys):
     (tmp_path / "file").touch()
-    assert md.main(["--data", "digits", "--output", str(tmp_path / "file" / "output")]) == 1
+    assert md.main(["--data", "mnist-5k", "--output", str(tmp_path / "file" / "output")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -232,15 +236,15 @@ def test_help_and_version_need_no_more_than_numpy_and_opencv():
     assert run("--version").stdout == f"mnist_digits.py {md.__version__}\n"
 
 
-def test_ctrl_c_ends_with_130_and_keeps_the_earlier_network(tmp_path):
+def test_ctrl_c_ends_with_130_and_keeps_the_earlier_network(small, tmp_path):
     import signal
     import time
 
     if sys.platform == "win32":
         pytest.skip("Windows has no SIGINT to send to one process")
-    earlier = tmp_path / "digits.onnx"
+    earlier = tmp_path / "small.onnx"
     earlier.write_text("earlier")
-    command = [sys.executable, str(ROOT / "mnist_digits.py"), "--data", "digits", "--epochs", "1000"]
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), "--data", small, "--network", "mlp", "--epochs", "1000"]
     process = subprocess.Popen([*command, "--output", str(tmp_path)], stderr=subprocess.PIPE, text=True)
     while "epoch" not in process.stderr.readline().split()[:1]:
         time.sleep(0.01)

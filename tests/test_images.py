@@ -8,14 +8,8 @@ import cv2
 import numpy as np
 import pytest
 from draw_samples import STROKES, pen, plain, shaded, write
-from sklearn.datasets import load_digits
 
 import mnist_digits as md
-
-
-def mnist_like(count):
-    """Fit real handwriting that is on every machine into MNIST's frame."""
-    return [md.enlarge_digit(image) for image in load_digits().images[:count]]
 
 
 def enlarged(digit, times=9):
@@ -54,9 +48,9 @@ DISGUISES = {
 
 
 @pytest.mark.parametrize("disguise", DISGUISES)
-def test_a_digit_comes_back_from_any_disguise(disguise, tmp_path):
+def test_a_digit_comes_back_from_any_disguise(disguise, digits, tmp_path):
     differences = []
-    for digit in mnist_like(40):
+    for digit in digits[:40]:
         page = md.open_page(save(tmp_path / "digit.png", DISGUISES[disguise](enlarged(digit))))
         assert [len(row) for row in page.rows] == [1]
         differences.append(np.abs(page.digits[0].astype(int) - digit).mean())
@@ -64,8 +58,8 @@ def test_a_digit_comes_back_from_any_disguise(disguise, tmp_path):
     assert max(differences) < 20
 
 
-def test_mnist_itself_comes_back_through_the_geometry(mnist_file, tmp_path):
-    digits = np.load(mnist_file)["x_test"][:200]
+def test_mnist_itself_comes_back_through_the_geometry(data, tmp_path):
+    digits = data.x_test[::5]
     pages = [md.open_page(save(tmp_path / "digit.png", enlarged(digit))) for digit in digits]
     alone = [
         (page.digits[0], digit)

@@ -27,7 +27,7 @@ import mnist_digits as md
 
 SAMPLE = ROOT / "samples" / "4.png"
 SUFFIXES = (".png", ".jpg", ".webp", ".tiff", ".bmp", ".gif")
-TRAINING = ["--data", "digits", "--network", "cnn", "--epochs", "4", "--batch-size", "64", "--no-plot"]
+TRAINING = ["--network", "cnn", "--epochs", "4", "--batch-size", "64", "--no-plot"]
 
 
 def train(output, *more, until=None):
@@ -42,16 +42,17 @@ def train(output, *more, until=None):
     return process.wait(), "".join(lines)
 
 
-def test_a_training_killed_and_resumed_ends_as_if_never_stopped(tmp_path):
+def test_a_training_killed_and_resumed_ends_as_if_never_stopped(small, tmp_path):
     never, killed = tmp_path / "never", tmp_path / "killed"
-    assert train(never)[0] == 0
+    assert train(never, "--data", small)[0] == 0
     killed.mkdir()
-    shutil.copy(never / "digits.onnx", killed)
+    shutil.copy(never / "small.onnx", killed)
     for line in ("training", "epoch 1", "epoch 3"):
-        assert train(killed, *(["--resume"] if line.startswith("epoch 3") else []), until=line)[0] != 0
-        assert len(list(md.read_pictures([str(SAMPLE)], md.load_network(killed / "digits.onnx")))) == 1
+        resume = ["--resume"] if line.startswith("epoch 3") else []
+        assert train(killed, "--data", small, *resume, until=line)[0] != 0
+        assert len(list(md.read_pictures([str(SAMPLE)], md.load_network(killed / "small.onnx")))) == 1
     seconds = json.loads((killed / "checkpoint" / "seed-0.weights.json").read_text())["seconds"]
-    status, err = train(killed, "--resume")
+    status, err = train(killed, "--data", small, "--resume")
     assert status == 0
     assert "epoch 4/4" in err
     assert "epoch 2/4" not in err
@@ -63,27 +64,28 @@ def test_a_training_killed_and_resumed_ends_as_if_never_stopped(tmp_path):
     assert not (killed / "checkpoint").exists()
 
 
-def test_only_the_same_training_is_resumed(tmp_path, capsys):
-    assert md.main([*TRAINING, "--output", str(tmp_path), "--resume"]) == 1
+def test_only_the_same_training_is_resumed(small, tmp_path, capsys):
+    training = [*TRAINING, "--data", small, "--output", str(tmp_path), "--resume"]
+    assert md.main(training) == 1
     assert "no training to go on with" in capsys.readouterr().err
     (tmp_path / "checkpoint").mkdir(exist_ok=True)
     (tmp_path / "checkpoint" / "settings.json").write_text('{"seed": 7}')
-    assert md.main([*TRAINING, "--output", str(tmp_path), "--resume"]) == 1
-    assert "has other network, seed, members" in capsys.readouterr().err
+    assert md.main(training) == 1
+    assert "has other data, network, seed, members" in capsys.readouterr().err
 
 
-def test_two_trainings_in_one_folder_do_not_mix(tmp_path, capsys):
+def test_two_trainings_in_one_folder_do_not_mix(small, tmp_path, capsys):
     from filelock import FileLock
 
     (tmp_path / "checkpoint").mkdir()
     with FileLock(tmp_path / "checkpoint" / "lock"):
-        assert md.main([*TRAINING, "--output", str(tmp_path)]) == 1
+        assert md.main([*TRAINING, "--data", small, "--output", str(tmp_path)]) == 1
     assert "in use by another training" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_told_before_training(tmp_path, capsys, monkeypatch):
+def test_a_full_disk_is_told_before_training(small, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(md, "ROOM", 1e18)
-    assert md.main([*TRAINING, "--output", str(tmp_path)]) == 1
+    assert md.main([*TRAINING, "--data", small, "--output", str(tmp_path)]) == 1
     assert "make room" in capsys.readouterr().err
 
 
@@ -273,7 +275,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
 def test_a_file_that_vanishes_does_not_stop_the_others(trained, tmp_path):
     shutil.copy(SAMPLE, tmp_path / "2.png")
     paths = [str(tmp_path / name) for name in ("1.png", "2.png")]
-    readings = list(md.read_pictures(paths, md.load_network(trained / "digits.onnx")))
+    readings = list(md.read_pictures(paths, md.load_network(trained / "mnist-5k.onnx")))
     assert [bool(reading.page.error) for reading in readings] == [True, False]
 
 
@@ -316,13 +318,14 @@ def test_a_damaged_network_is_refused(tmp_path):
         damaged[rng.choice(structure, 3)] = rng.integers(0, 256, 3)
         damaged.tofile(path)
         with suppress(md.InputError):
-            md.check_onnx(path)
             md.load_network(path)
+        with suppress(md.InputError):
+            md.load_facts(path)
 
 
 def test_a_damaged_keras_file_is_refused(trained, tmp_path):
     rng, path = np.random.default_rng(0), tmp_path / "network.keras"
-    content = np.fromfile(trained / "digits.keras", np.uint8)
+    content = np.fromfile(trained / "mnist-5k.keras", np.uint8)
     for _ in range(10):
         mutate(content, rng).tofile(path)
         with suppress(md.InputError):
@@ -378,17 +381,17 @@ def test_closed_outputs_end_it_quietly(closed):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell's way to close them")
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "| true"])
-def test_closed_outputs_do_not_lose_a_training(closed, tmp_path):
-    arguments = f"--train --data digits --network mlp --epochs 1 --csv {SAMPLE} --output {tmp_path} {closed}"
+def test_closed_outputs_do_not_lose_a_training(closed, small, tmp_path):
+    arguments = f"--train --data {small} --network mlp --epochs 1 --csv {SAMPLE} --output {tmp_path} {closed}"
     done = subprocess.run(
         f"{sys.executable} {ROOT / 'mnist_digits.py'} {arguments}", shell=True, capture_output=True, text=True
     )
     assert done.returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "digits.keras",
-        "digits.onnx",
         "history.csv",
         "metrics.json",
+        "small.keras",
+        "small.onnx",
     ], "no figures with --csv"
     assert "Traceback" not in done.stderr
 
