@@ -1380,9 +1380,9 @@ def make_batches(
 
     flow = ImageDataGenerator(dtype=x.dtype).flow(x[..., np.newaxis], batch_size=recipe.batch_size, seed=seed)
     flow.total_batches_seen = step  # with the seed, it decides on the order, so that --resume goes on as it was
-    most = math.ceil((recipe.others * recipe.batch_size + devices) / SHOWINGS)
+    fresh = math.ceil((recipe.others * recipe.batch_size + devices) / SHOWINGS)
     others = (
-        replay(partial(others_drawer(x, targets), most), seed, step) if recipe.others else repeat((x[:0], targets[:0]))
+        replay(partial(others_drawer(x, targets), fresh), seed, step) if recipe.others else repeat((x[:0], targets[:0]))
     )
     for number, chosen, (drawn, their_targets) in zip(count(step), flow.index_generator, others, strict=False):
         rng = np.random.default_rng([seed, number])
@@ -2180,10 +2180,12 @@ def choose_recipe(args: argparse.Namespace, digits: int) -> Recipe:
     recipe = RECIPES[args.network]
     if args.no_augment:
         recipe = recipe._replace(augment=False, worldly=False, others=0)
+    epochs = args.epochs or math.ceil(recipe.epochs * max(SMALL / digits, 1))
+    shorter = max(recipe.epochs / epochs, 1) if recipe.one_cycle else 1
     return recipe._replace(
-        epochs=args.epochs or math.ceil(recipe.epochs * max(SMALL / digits, 1)),
+        epochs=epochs,
         batch_size=args.batch_size or recipe.batch_size,
-        learning_rate=args.learning_rate or recipe.learning_rate,
+        learning_rate=args.learning_rate or recipe.learning_rate * shorter**0.25,  # fewer steps have to be longer
     )
 
 
@@ -2566,7 +2568,12 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     add("--epochs", type=count, metavar="N", help=f"passes over the training digits ({by_network('epochs')})")
     add("--batch-size", type=count, metavar="N", help=f"digits per step ({by_network('batch_size')})")
     rate = number(float, 1e-9, 10, "a learning rate above 0")
-    add("--learning-rate", type=rate, metavar="R", help=f"of Adam, at its peak ({by_network('learning_rate')})")
+    add(
+        "--learning-rate",
+        type=rate,
+        metavar="R",
+        help=f"of Adam, at its peak; more for few epochs ({by_network('learning_rate')})",
+    )
     part = number(float, 0, 0.9, "a number from 0 to 0.9")
     add(
         "--validation-split",

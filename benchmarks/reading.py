@@ -6,7 +6,7 @@
     python benchmarks/reading.py --model output/mnist     the network: .keras for the peer, .onnx for us
 
 FOLDER holds any of own/ (one digit), multi/ (several) and nondigit/ (none), each with an index.csv of file, label, ...,
-and sets/ of .npz files with small pictures x and labels y.
+and sets/semeion.npz with small pictures x and labels y.
 The peer is "invert and resize": gray, inverted if it is light, the whole picture resized to 28 x 28, all of them in one
 call of Keras's model.predict. "Box and centre" adds MNIST's own geometry to it. What is measured is printed and saved
 in benchmarks/results/reading.json.
@@ -177,41 +177,45 @@ def distance(a: str, b: str) -> int:
     return row[-1]
 
 
+def measure_part(folder: Path, index: list[dict[str, str]], model: Path) -> dict:
+    """Read the labelled pictures of a folder in each way; return the share read right."""
+    paths, labels = [str(folder / row["file"]) for row in index], [row["label"] for row in index]
+    readings = ours(paths, model)[2]
+    texts = {"ours": ["".join((reading["text"] or "").split()) for reading in readings]}
+    texts["invert and resize"] = [str(digit) for digit in peer(paths, model)[2]]
+    digits = np.stack([box_and_centre(path) for path in paths])
+    probs = md.load_network(Path(f"{model}.onnx"))(md.to_batch(digits))
+    texts["box and centre"] = [str(digit) for digit in probs.argmax(axis=1)]
+    if shutil.which("tesseract"):
+        texts["Tesseract"] = [tesseract(path, 10 if folder.name == "own" else 6) for path in paths]
+    row = {"part": folder.name, "n": len(paths)}
+    for name, read in texts.items():
+        if folder.name == "nondigit":
+            right = [not any(character.isdigit() for character in text) for text in read]
+        else:
+            right = [text == label for text, label in zip(read, labels, strict=True)]
+        row[name] = round(float(np.mean(right)), 4)
+    if folder.name == "multi":
+        edits = sum(distance(text, label) for text, label in zip(texts["ours"], labels, strict=True))
+        row["ours, of digits"] = round(1 - edits / sum(map(len, labels)), 4)
+    if folder.name == "own":
+        pairs = [(r, label) for r, label in zip(readings, labels, strict=True) if len(r["digits"]) == 1]
+        right = np.array([str(r["digits"][0]["digit"]) == label for r, label in pairs])
+        confidence = np.array([r["confidence"] for r, _ in pairs])
+        row["ece"] = round(md.calibration_error(confidence, right), 4)
+    print(json.dumps(row), flush=True)
+    return row
+
+
 def measure_accuracy(folder: Path, model: Path) -> list[dict]:
     """Read the labelled pictures of a folder in each way; return the share read right of each part."""
     rows = []
     for part in ("own", "multi", "nondigit"):
-        if not (folder / part / "index.csv").is_file():
-            continue
-        with open(folder / part / "index.csv", newline="", encoding="utf-8") as file:
-            index = list(csv.DictReader(file))
-        paths, labels = [str(folder / part / row["file"]) for row in index], [row["label"] for row in index]
-        readings = ours(paths, model)[2]
-        texts = {"ours": ["".join((reading["text"] or "").split()) for reading in readings]}
-        texts["invert and resize"] = [str(digit) for digit in peer(paths, model)[2]]
-        predict = md.load_network(Path(f"{model}.onnx"))
-        digits = np.stack([box_and_centre(path) for path in paths])
-        texts["box and centre"] = [str(digit) for digit in predict(md.to_batch(digits)).argmax(axis=1)]
-        if shutil.which("tesseract"):
-            texts["Tesseract"] = [tesseract(path, 10 if part == "own" else 6) for path in paths]
-        row = {"part": part, "n": len(paths)}
-        for name, read in texts.items():
-            if part == "nondigit":
-                right = [not any(character.isdigit() for character in text) for text in read]
-            else:
-                right = [text == label for text, label in zip(read, labels, strict=True)]
-            row[name] = round(float(np.mean(right)), 4)
-        if part == "multi":
-            edits = sum(distance(text, label) for text, label in zip(texts["ours"], labels, strict=True))
-            row["ours, of digits"] = round(1 - edits / sum(map(len, labels)), 4)
-        if part == "own":
-            pairs = [(r, label) for r, label in zip(readings, labels, strict=True) if len(r["digits"]) == 1]
-            right = np.array([str(r["digits"][0]["digit"]) == label for r, label in pairs])
-            confidence = np.array([r["confidence"] for r, _ in pairs])
-            row["ece"] = round(md.calibration_error(confidence, right), 4)
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    return rows + [measure_set(path, model) for path in sorted((folder / "sets").glob("*.npz"))]
+        if (folder / part / "index.csv").is_file():
+            with open(folder / part / "index.csv", newline="", encoding="utf-8") as file:
+                rows.append(measure_part(folder / part, list(csv.DictReader(file)), model))
+    sets = folder / "sets" / "semeion.npz"
+    return [*rows, measure_set(sets, model)] if sets.is_file() else rows
 
 
 def tables(result: dict) -> list[str]:

@@ -77,11 +77,10 @@ class Clock(keras.callbacks.Callback):
 
 def train_ours(part: str, data: md.Data, seed: int, clock: Clock) -> keras.Model:
     """Train one of our networks as the command line does, from splitting the data on."""
-    recipe = md.RECIPES["classic" if part == CLASSIC else "cnn"]
-    if "--epochs" in part:
-        recipe = recipe._replace(epochs=int(part.strip("`").split()[1]))
+    args = md.parse_arguments([] if part == "default" else part.strip("`").split())
+    recipe = md.choose_recipe(args, len(data.x_train))
     clock.start = time.perf_counter()
-    parts = md.split_off(data, md.TRAINING_DEFAULTS["validation_split"])
+    parts = md.split_off(data, args.validation_split)
     with tempfile.TemporaryDirectory() as folder:
         return md.train(recipe, parts, seed, Path(folder) / "checkpoint.weights.h5", [clock])[0]
 
