@@ -1190,13 +1190,13 @@ OURS = Recipe(
     augment=True,
     one_hot=True,
     smoothing=0.05,
-    untouched=0.2,
+    untouched=0.3,
     worldly=True,
     others=1 / 8,
 )
 RECIPES = {
     "cnn": OURS,
-    "cnn-long": OURS._replace(layers=cnn_long, epochs=35, batch_size=128, others=1 / 4),
+    "cnn-long": OURS._replace(layers=cnn_long, epochs=35, batch_size=128, untouched=0.2, others=1 / 4),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False),
@@ -2303,8 +2303,8 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
             f"--members {args.members}: {megabytes:.0f} MB of weights, more than {LARGEST_NETWORK}; take fewer"
         )
     say(
-        f"training {args.network} on {data.name}: {len(data.x_train):,} digits, {recipe.epochs} epochs, "
-        f"batches of {recipe.batch_size}, {'augmented' if recipe.augment else 'not augmented'}"
+        f"training {args.network} on {data.name}: {len(data.x_train):,} digits, epochs {recipe.epochs}, "
+        f"batch size {recipe.batch_size}, {'augmented' if recipe.augment else 'not augmented'}"
     )
     with checkpoint_folder(args, data, recipe) as folder:
         seeds = range(args.seed, args.seed + args.members)

@@ -6,11 +6,10 @@
     python benchmarks/training.py --data mnist.npz        where MNIST cannot be downloaded
 
 The default run, `--epochs 1` and `--epochs 2` are those of mnist_digits.py. "Keras's example" is the recipe of
-mnist_convnet, at keras.io/examples/vision/mnist_convnet: two convolutions, 15 epochs. "classic" is the network of many
-a first tutorial, trained once. Each training has a process of its own, and all are trained with one seed before any is
-with the next, so that a machine that slows down slows them all. The test digits are read after each epoch while the
-clock stands; nothing is chosen by what they show. What is measured is printed and saved in
-benchmarks/results/training.json and drawn in benchmarks/figures/training.png.
+mnist_convnet, at keras.io/examples/vision/mnist_convnet: two convolutions, 15 epochs. Each training has a process of
+its own, and all are trained with one seed before any is with the next, so that a machine that slows down slows them
+all. The test digits are read after each epoch while the clock stands; nothing is chosen by what they show. What is
+measured is printed and saved in benchmarks/results/training.json and drawn in benchmarks/figures/training.png.
 """
 
 from __future__ import annotations
@@ -48,9 +47,9 @@ RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 BUNDLED = RESULTS.with_name("bundled.json")  # the metrics.json that the bundled network's training left
 FIGURE = ROOT / "benchmarks" / "figures" / "training.png"
 LEVELS = (0.98, 0.99, 0.995)
-PEER, CLASSIC = "Keras's example", "`--network classic`"
-PARTS = ("default", "`--epochs 1`", "`--epochs 2`", PEER, CLASSIC)
-COLORS = dict(zip(PARTS, ("#1f77b4", "#b3d1ea", "#7fb2d9", "#c8401f", "#8a8a8a"), strict=True))
+PEER = "Keras's example"
+PARTS = ("default", "`--epochs 1`", "`--epochs 2`", PEER)
+COLORS = dict(zip(PARTS, ("#1f77b4", "#b3d1ea", "#7fb2d9", "#c8401f"), strict=True))
 
 
 class Clock(keras.callbacks.Callback):
@@ -256,12 +255,12 @@ def draw(parts: dict[str, dict]) -> None:
 def main() -> None:
     """Measure, print, save and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=1, help="seeds for all but classic (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from 0 on (%(default)s)")
     parser.add_argument("--data", default="mnist", help="as in mnist_digits.py (%(default)s)")
     args = parser.parse_args()
     runs: dict[str, list[dict]] = defaultdict(list)
     for seed in range(args.seeds):
-        for part in PARTS if seed == 0 else PARTS[:-1]:
+        for part in PARTS:
             runs[part].append(alone(measure_one, part, args.data, seed))
     parts = {part: summarize(runs[part], runs[PEER]) for part in PARTS}
     result = {

@@ -285,7 +285,7 @@ def test_networks_are_united_by_the_mean_of_their_logits(batch):
     assert np.allclose(md.unite(networks).predict(batch, verbose=0), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("devices", "network", "epochs", "least"), [(2, "cnn", 4, 0.5), (3, "mlp", 20, 0.6)])
+@pytest.mark.parametrize(("devices", "network", "epochs", "least"), [(2, "cnn", 4, 0.5), (3, "mlp", 8, 0.5)])
 def test_batches_are_spread_evenly_over_several_devices(devices, network, epochs, least, small, tmp_path):
     program = f"""
 import sys, mnist_digits as md
