@@ -258,22 +258,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds, from 0 on (%(default)s)")
     parser.add_argument("--data", default="mnist", help="as in mnist_digits.py (%(default)s)")
     args = parser.parse_args()
-    runs: dict[str, list[dict]] = defaultdict(list)
-    for seed in range(args.seeds):
-        for part in PARTS:
-            runs[part].append(alone(measure_one, part, args.data, seed))
-    parts = {part: summarize(runs[part], runs[PEER]) for part in PARTS}
     result = {
         "machine": f"{processor()}, {os.cpu_count()} cores, {platform.system()}",
         "date": datetime.date.today().isoformat(),
         "versions": md.versions(),
         "memory": {f"kept: {kept}": alone(measure_memory, args.data, kept) for kept in (True, False)},
         "augmentation, digits a second": measure_augmentation(md.load_data(args.data)),
-        "parts": parts,
     }
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    draw(parts)
+    runs: dict[str, list[dict]] = defaultdict(list)
+    for seed in range(args.seeds):
+        for part in PARTS:
+            runs[part].append(alone(measure_one, part, args.data, seed))
+        result["parts"] = {part: summarize(runs[part], runs[PEER]) for part in PARTS}
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    draw(result["parts"])
     print(*table(result, json.loads(BUNDLED.read_text(encoding="utf-8"))), sep="\n")
 
 
