@@ -27,6 +27,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -102,7 +104,8 @@ def ours(paths: list[str], model: Path) -> tuple[float, float, list[dict]]:
     command = [sys.executable, str(ROOT / "mnist_digits.py"), "--json", "--model", f"{model}.onnx"]
     folders = sorted({str(Path(path).parent) for path in paths})
     seconds, memory, printed = run([*command, *(folders if len(paths) > 1000 else paths)])
-    return seconds, memory, [json.loads(line) for line in printed.splitlines()]
+    readings = {reading["path"]: reading for reading in map(json.loads, printed.splitlines())}
+    return seconds, memory, [readings[path] for path in paths]  # a folder is read in an order of its own
 
 
 def peer(paths: list[str], model: Path) -> tuple[float, float, list[int]]:
@@ -144,7 +147,7 @@ def box_and_centre(path: str) -> np.ndarray:
     return md.fit_digit(ink) if ink.any() else np.zeros((28, 28), np.uint8)
 
 
-def tesseract(path: str, mode: int) -> str:
+def tesseract(mode: int, path: str) -> str:
     """Read digits with Tesseract, page segmentation mode 10 for one character, 6 for a block of text."""
     command = ["tesseract", path, "-", "--psm", str(mode), "-c", "tessedit_char_whitelist=0123456789"]
     return "".join(subprocess.run(command, capture_output=True, text=True).stdout.split())
@@ -187,7 +190,8 @@ def measure_part(folder: Path, index: list[dict[str, str]], model: Path) -> dict
     probs = md.load_network(Path(f"{model}.onnx"))(md.to_batch(digits))
     texts["box and centre"] = [str(digit) for digit in probs.argmax(axis=1)]
     if shutil.which("tesseract"):
-        texts["Tesseract"] = [tesseract(path, 10 if folder.name == "own" else 6) for path in paths]
+        with ThreadPoolExecutor() as pool:
+            texts["Tesseract"] = list(pool.map(partial(tesseract, 10 if folder.name == "own" else 6), paths))
     row = {"part": folder.name, "n": len(paths)}
     for name, read in texts.items():
         if folder.name == "nondigit":
