@@ -775,8 +775,8 @@ def load_mnist_5k() -> tuple[np.ndarray, ...]:
 
     pixels, y = mnist_data()  # 500 of each label, sorted by label
     x = pixels.reshape(-1, FIELD, FIELD).astype(np.uint8)
-    test = np.arange(len(x)) % 5 == 4
-    return x[~test], y[~test], x[test], y[test]
+    is_test = np.arange(len(x)) % 5 == 4
+    return x[~is_test], y[~is_test], x[is_test], y[is_test]
 
 
 def read_idx(path: Path) -> np.ndarray:
