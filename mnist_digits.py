@@ -107,6 +107,9 @@ class Way(NamedTuple):
     name: str
     pressure: float  # where a stroke begins, from 0, the paper's grain, to 1, Otsu's threshold
     blur: float = 0  # against the grain: standard deviation in hundredths of the picture's longer side
+    inverted: bool = (
+        False  # light pen on dark paper where `is_light_on_dark` says the opposite, and the other way round
+    )
     cut: bool = True  # marks that may be two digits that touch are read in two as well
 
 
@@ -118,6 +121,7 @@ OTHER_WAYS = (
     Way("fainter", 0.25),
     Way("calm", 0.5, 1.2),
     Way("calmer", 1, 1.2),
+    Way("inverted", 1, inverted=True),
     SOFT,
 )
 SMALL_SIDE = 40  # pixels of the longer side of what is a small picture
@@ -418,13 +422,13 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     return radius[0] < radius[1]
 
 
-def to_ink(gray: np.ndarray) -> np.ndarray:
+def to_ink(gray: np.ndarray, inverted: bool = False) -> np.ndarray:
     """Return the ink of a gray picture, (H, W) uint8: for each pixel the share of the paper's light that the pen takes.
 
     The paper under a pixel is what a closing leaves of the picture: it fills whatever is narrower than a third of the
     picture, strokes of any pen, and follows whatever is wider, vignettes and the edges of shadows.
     """
-    if is_light_on_dark(gray):
+    if is_light_on_dark(gray) != inverted:
         gray = 255 - gray
     side = max(gray.shape)
     if side < 100:  # a digit alone may fill so small a picture and run along its edges
@@ -746,7 +750,7 @@ def open_gray(path: str) -> np.ndarray:
 def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages:
     """Find the digits on a gray picture in a way; with `one`, take all ink for a single one."""
     gray = cover_desk(shrink(gray, WORKING_SIDE))
-    ink = to_ink(gray)
+    ink = to_ink(gray, way.inverted)
     strokes, rows, error = np.zeros_like(ink), [], None
     try:
         strokes = erase_lines(keep_strokes(ink, way))
@@ -1940,7 +1944,7 @@ def read_page(page: Page, probs: np.ndarray) -> Reading:
     for row in page.rows:
         for parts in row:
             certain = probs[start : start + len(parts)].max(axis=1)
-            two = len(parts) == 3 and certain[0] < MIN_CONFIDENCE and certain[1:].min() > SURE
+            two = len(parts) == 3 and certain[1:].min() > certain[0] + 0.55
             kept = [1, 2] if two else [0]
             boxes += [parts[index] for index in kept]
             chosen += [start + index for index in kept]
@@ -1970,12 +1974,17 @@ def is_in_doubt(reading: Reading) -> bool:
     return reading.confidence < SURE and len(reading.boxes) <= MOST_IN_DOUBT
 
 
+def count_certain(reading: Reading) -> int:
+    """Return how many digits of a reading are certain."""
+    return int(np.count_nonzero(reading.probs.max(axis=1) >= SURE))
+
+
 def look_again(first: Reading, predict: Predict, one: bool, explain: bool) -> Reading:
     """Read a page in the other ways as well; return the reading with most evidence.
 
     Each stage of the geometry decides once, and where it decides wrongly, a stroke's faint part is lost, say, the
     network is in doubt. So the network chooses, as in LeCun, Bottou, Bengio and Haffner (1998), sections V to VII.
-    Another way has to be nearly certain, and more so if it finds more digits than the first.
+    Another way has to be nearly certain, more so if it finds more digits than the first, and may lose no certain one.
     """
     try:
         gray = open_gray(first.page.path)
@@ -1988,8 +1997,8 @@ def look_again(first: Reading, predict: Predict, one: bool, explain: bool) -> Re
         page = lay_out(first.page.path, gray, one, explain, way)
         reading = read_page(page, read_digits(page.digits, predict))
         count, before = len(reading.boxes), len(first.boxes)
-        certain = reading.probs.max(axis=1) >= SURE
-        if not count or certain.mean() < (1 if count < 4 else 0.75):
+        certain, lost = count_certain(reading), count_certain(reading) < count_certain(first)
+        if lost or certain < (1 if count < 4 else 0.75) * count or count < (4 if way.inverted else 1):
             continue
         more = max(count - before, 0) / before if before else 0
         if evidence(reading) > most + MARGIN + 0.7 * more:
