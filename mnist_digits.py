@@ -1918,24 +1918,29 @@ def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> 
     return "\n".join("".join(islice(characters, len(row))) for row in rows)
 
 
-def is_writing(boxes: list[Box], confidence: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Tell which of the boxes on a page (width, height) hold writing: (N,) bool, not all of them False.
-
-    What is in doubt and small beside the certain digits is a remnant of something else, as is what is in doubt and runs
-    off the page that holds certain ones.
-    """
+def is_remnant(box: Box, certain: list[Box], size: tuple[int, int]) -> bool:
+    """Tell whether a box runs off a page (width, height) and is far from the certain digits: an edge, another line."""
     reach = max(2, max(size) / 500)
-    heights = np.array([box.h for box in boxes])
-    widths = np.array([box.w for box in boxes])
-    cut_off = [
-        box.x < reach or box.y < reach or box.right > size[0] - reach or box.bottom > size[1] - reach for box in boxes
-    ]
-    certain = np.sort(heights[confidence > SURE])
-    usual = certain[len(certain) // 2] if len(certain) else heights.max()
-    doubtful, several = confidence < SURE, len(certain) > 2
-    remnant = (heights < 0.15 * usual) | (doubtful & (heights < 0.3 * usual) & (widths < usual))
-    remnant |= several & doubtful & (cut_off | (confidence < MIN_CONFIDENCE) & (heights < 0.5 * usual))
-    return ~remnant if not remnant.all() else ~remnant | True
+    inside = min(box.x, box.y) >= reach and box.right <= size[0] - reach and box.bottom <= size[1] - reach
+    return not inside and min(sum(gaps(box, digit)) - digit.h for digit in certain) > 0
+
+
+def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Tell which boxes on a page (width, height) hold writing, from probs (N, 10): (N,) bool, not all of them False.
+
+    What is in doubt and small beside the certain digits is a remnant of something else; what runs off the page and is
+    in doubt, or a mere stroke, is one as well.
+    """
+    confidence, heights, widths = probs.max(axis=1), *np.array(boxes).T[:1:-1]
+    certain = sorted((box for box, sure in zip(boxes, confidence > SURE, strict=True) if sure), key=lambda box: box.h)
+    usual = certain[len(certain) // 2].h if certain else heights.max()
+    remnant = (heights < 0.15 * usual) | ((confidence < SURE) & (heights < 0.3 * usual) & (widths < usual))
+    if len(certain) > 2:
+        remnant |= (confidence < MIN_CONFIDENCE) & (heights < 0.5 * usual)
+        for index in np.flatnonzero((confidence < SURE) | (probs.argmax(axis=1) == 1)):
+            others = [box for box in certain if box != boxes[index]]
+            remnant[index] |= is_remnant(boxes[index], others, size)
+    return np.ones(len(boxes), bool) if remnant.all() else ~remnant
 
 
 def read_page(page: Page, probs: np.ndarray) -> Reading:
@@ -1950,7 +1955,7 @@ def read_page(page: Page, probs: np.ndarray) -> Reading:
             chosen += [start + index for index in kept]
             start += len(parts)
         lengths.append(len(boxes))
-    writing = is_writing(boxes, probs[chosen].max(axis=1), page.size) if boxes else np.zeros(0, bool)
+    writing = is_writing(boxes, probs[chosen], page.size) if boxes else np.zeros(0, bool)
     starts = [0, *lengths]
     rows = [[boxes[i] for i in range(*ends) if writing[i]] for ends in zip(starts, lengths, strict=False)]
     chosen = np.array(chosen, int)[writing]
