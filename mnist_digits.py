@@ -1089,24 +1089,19 @@ def others_drawer(
 ) -> Callable[[int, np.random.Generator], tuple[np.ndarray, np.ndarray]]:
     """Return the function that draws so many pictures such as digits x (N, 28, 28) hardly hold, and their targets.
 
-    Half are digits redrawn, from the eighth least like the rest of their label, with their one-hot targets; half are no
-    digits, with a tenth for each label.
+    Four in ten are digits redrawn, most of them from the eighth least like the rest of their label, with their one-hot
+    targets; a few are ones with an upstroke; the rest are no digits, with a tenth for each label.
     """
-    labels = targets.argmax(axis=1)
-    rare, glyphs, of_label = (
-        find_rare(x, labels, 1 / 8),
-        load_glyphs(),
-        [np.flatnonzero(labels == n) for n in range(10)],
-    )
-
-    inked = np.flatnonzero(x.max(axis=(1, 2)) >= CORE)
+    labels, inked = targets.argmax(axis=1), np.flatnonzero(x.max(axis=(1, 2)) >= CORE)
+    rare, glyphs = find_rare(x, labels, 1 / 8), load_glyphs()
+    of_label = [np.flatnonzero(labels == label) for label in range(10)]
 
     def draw_other(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         kind = rng.random()
-        if kind < 0.42 and len(rare):
-            index = rng.choice(rare) if kind < 0.24 else rng.choice(inked)
+        if kind < 0.42 and len(inked):
+            index = rng.choice(rare if kind < 0.24 else inked)
             return redraw(x[index], rng), targets[index]
-        if kind < 0.44:
+        if kind > 0.98:
             return draw_strokes(flagged_one(rng), rng), ONE_HOT[1]
         return draw_nondigit(glyphs, x, of_label, rng), np.full(10, 0.1, np.float32)
 
@@ -1928,8 +1923,7 @@ def is_remnant(box: Box, certain: list[Box], size: tuple[int, int]) -> bool:
 def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Tell which boxes on a page (width, height) hold writing, from probs (N, 10): (N,) bool, not all of them False.
 
-    What is in doubt and small beside the certain digits is a remnant of something else; what runs off the page and is
-    in doubt, or a mere stroke, is one as well.
+    What is in doubt and small beside the certain digits, or runs off the page, is a remnant of something else.
     """
     confidence, heights, widths = probs.max(axis=1), *np.array(boxes).T[:1:-1]
     certain = sorted((box for box, sure in zip(boxes, confidence > SURE, strict=True) if sure), key=lambda box: box.h)
@@ -1937,9 +1931,8 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
     remnant = (heights < 0.15 * usual) | ((confidence < SURE) & (heights < 0.3 * usual) & (widths < usual))
     if len(certain) > 2:
         remnant |= (confidence < MIN_CONFIDENCE) & (heights < 0.5 * usual)
-        for index in np.flatnonzero((confidence < SURE) | (probs.argmax(axis=1) == 1)):
-            others = [box for box in certain if box != boxes[index]]
-            remnant[index] |= is_remnant(boxes[index], others, size)
+        for index in np.flatnonzero(confidence < SURE):
+            remnant[index] |= is_remnant(boxes[index], certain, size)
     return np.ones(len(boxes), bool) if remnant.all() else ~remnant
 
 
@@ -1979,9 +1972,10 @@ def is_in_doubt(reading: Reading) -> bool:
     return reading.confidence < SURE and len(reading.boxes) <= MOST_IN_DOUBT
 
 
-def count_certain(reading: Reading) -> int:
-    """Return how many digits of a reading are certain."""
-    return int(np.count_nonzero(reading.probs.max(axis=1) >= SURE))
+def find_certain(reading: Reading) -> np.ndarray:
+    """Return the certain digits of a reading, (N,) int."""
+    read = reading.probs.argmax(axis=1)
+    return read[reading.probs.max(axis=1) >= SURE]
 
 
 def look_again(first: Reading, predict: Predict, one: bool, explain: bool) -> Reading:
@@ -1989,7 +1983,7 @@ def look_again(first: Reading, predict: Predict, one: bool, explain: bool) -> Re
 
     Each stage of the geometry decides once, and where it decides wrongly, a stroke's faint part is lost, say, the
     network is in doubt. So the network chooses, as in LeCun, Bottou, Bengio and Haffner (1998), sections V to VII.
-    Another way has to be nearly certain, more so if it finds more digits than the first, and may lose no certain one.
+    Another way has to be nearly certain, more so if it finds more digits than the first; and may lose no certain one.
     """
     try:
         gray = open_gray(first.page.path)
@@ -2002,8 +1996,9 @@ def look_again(first: Reading, predict: Predict, one: bool, explain: bool) -> Re
         page = lay_out(first.page.path, gray, one, explain, way)
         reading = read_page(page, read_digits(page.digits, predict))
         count, before = len(reading.boxes), len(first.boxes)
-        certain, lost = count_certain(reading), count_certain(reading) < count_certain(first)
-        if lost or certain < (1 if count < 4 else 0.75) * count or count < (4 if way.inverted else 1):
+        certain = find_certain(reading)
+        lost = np.count_nonzero(certain != 1) < np.count_nonzero(find_certain(first) != 1)  # a 1 may be part of another
+        if lost or len(certain) < (1 if count < 4 else 0.75) * count or count < (4 if way.inverted else 1):
             continue
         more = max(count - before, 0) / before if before else 0
         if evidence(reading) > most + MARGIN + 0.7 * more:

@@ -269,8 +269,8 @@ def test_the_smallest_batches_get_others_of_both_kinds_in_time(size, digits, lab
     batches = md.make_batches(recipe, digits, np.eye(10)[labels], seed=5)
     targets = np.concatenate([next(batches)[1] for _ in range(4 * math.ceil(64 / size))])
     doubted = (targets.max(axis=1) < 0.5).sum()
-    assert doubted == pytest.approx(32, abs=16)
-    assert len(targets) - 4 * 64 - doubted == pytest.approx(32, abs=16)
+    assert doubted == pytest.approx(36, abs=16)
+    assert len(targets) - 4 * 64 - doubted == pytest.approx(28, abs=16)
 
 
 def test_without_augmentation_the_digits_come_as_they_are(digits):
@@ -306,15 +306,17 @@ for output in "ab":
     assert (tmp_path / "a" / "history.csv").read_text() == (tmp_path / "b" / "history.csv").read_text()
 
 
-def test_others_are_half_redrawn_and_half_no_digits_and_repeat_with_the_seed(digits, labels):
-    draw_others = md.others_drawer(digits, np.eye(10)[labels])
-    others, targets = draw_others(60, np.random.default_rng(3))
-    assert (others.shape, others.dtype) == ((60, 28, 28), np.uint8)
-    assert np.allclose(targets.max(axis=1), [1] * 30 + [0.1] * 30)
-    assert len(np.unique(others[30:], axis=0)) == 30
-    assert not (others[:30, np.newaxis] == digits).all(axis=(2, 3)).any()
-    assert np.array_equal(others, draw_others(60, np.random.default_rng(3))[0])
-    assert not np.array_equal(others, draw_others(60, np.random.default_rng(4))[0])
+def test_others_are_redrawn_digits_and_no_digits_and_repeat_with_the_seed(digits, labels):
+    draw_others = md.others_drawer(digits, np.eye(10, dtype=np.float32)[labels])
+    others, targets = draw_others(200, np.random.default_rng(3))
+    is_digit = targets.max(axis=1) == 1
+    assert (others.shape, others.dtype) == ((200, 28, 28), np.uint8)
+    assert np.allclose(targets[~is_digit], 0.1)
+    assert is_digit.mean() == pytest.approx(0.44, abs=0.12)
+    assert len(np.unique(others[~is_digit], axis=0)) > 0.95 * np.sum(~is_digit)
+    assert not (others[is_digit, np.newaxis] == digits).all(axis=(2, 3)).any()
+    assert np.array_equal(others, draw_others(200, np.random.default_rng(3))[0])
+    assert not np.array_equal(others, draw_others(200, np.random.default_rng(4))[0])
 
 
 def test_redrawn_digits_keep_their_labels():
@@ -322,14 +324,16 @@ def test_redrawn_digits_keep_their_labels():
     bars[:20, 4:24, 12:16] = 255
     bars[20:, 12:16, 4:24] = 255
     others, targets = md.others_drawer(bars, np.eye(10)[np.repeat([1, 7], 20)])(80, np.random.default_rng(0))
-    for bar, label in zip(others[:40], targets[:40].argmax(axis=1), strict=True):
+    for bar, label in [
+        (bar, target.argmax()) for bar, target in zip(others, targets, strict=True) if target.max() == 1
+    ]:
         height, width = map(np.ptp, np.nonzero(bar))
         assert label == (1 if height > width else 7)
 
 
 def test_what_is_no_digit_fills_the_field_as_digits_do(digits):
-    rng, signs, of_label = np.random.default_rng(0), md.load_signs(), [np.arange(64)] * 10
-    for draw in (md.draw_sign, signs), (md.spoil_digit, digits, of_label), (md.draw_blot,):
+    rng, of_label = np.random.default_rng(0), [np.arange(64)] * 10
+    for draw in (md.draw_strokes, md.load_glyphs()[5]), (md.spoil_digit, digits, of_label), (md.draw_blot,):
         drawn = np.stack([draw[0](*draw[1:], rng) for _ in range(20)])
         assert (drawn.shape, drawn.dtype) == ((20, 28, 28), np.uint8)
         assert (drawn.max(axis=(1, 2)) > 200).mean() > 0.9
@@ -338,11 +342,11 @@ def test_what_is_no_digit_fills_the_field_as_digits_do(digits):
 
 def test_others_can_be_drawn_of_a_small_set_with_blanks_and_missing_labels(digits, labels):
     blank = np.zeros_like(digits)
-    for some, own, doubted in ((np.concatenate([blank[:1], digits]), np.ones(65, int), 200), (blank, labels, 400)):
+    for some, own, doubted in ((np.concatenate([blank[:1], digits]), np.ones(65, int), 224), (blank, labels, 392)):
         others, targets = md.others_drawer(some, np.eye(10)[own])(400, np.random.default_rng(0))
         assert others.shape == (400, 28, 28)
         assert targets.shape == (400, 10)
-        assert (targets.max(axis=1) < 0.5).sum() == doubted
+        assert (targets.max(axis=1) < 0.5).sum() == pytest.approx(doubted, abs=30)
 
 
 def test_calibration_makes_confidence_mean_what_it_says():
