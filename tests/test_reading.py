@@ -1,0 +1,78 @@
+"""Where the network is in doubt, a picture is looked at again; a page of letters is no page of digits."""
+
+import cv2
+import draw_samples
+import numpy as np
+import pytest
+from draw_samples import pen, plain, write
+
+import mnist_digits as md
+
+
+def read(path, page, one=False):
+    cv2.imwrite(str(path), page)
+    (reading,) = md.read_pictures([str(path)], one=one)
+    return reading
+
+
+def row_of(page, text, x, y, shade, rng):
+    for place, label in enumerate(text):
+        write(page, pen(label, 110, 9, rng, slant=0), x + 130 * place, y, (shade, shade, shade))
+
+
+@pytest.mark.parametrize("least", [0.3, 0.25, 0.2])
+def test_strokes_that_fade_are_read_to_their_ends(least, rng, tmp_path):
+    page = plain(200, 640).astype(np.float32)
+    row_of(page, "2580", 60, 40, 10, rng)
+    pressure = np.interp(np.arange(200), [50, 140], [1, least])[:, np.newaxis, np.newaxis]
+    faded = np.clip(255 - (255 - page) * pressure, 0, 255).astype(np.uint8)
+    assert read(tmp_path / "fading.png", faded).text == "2580"
+
+
+@pytest.mark.parametrize("grain", [6, 12, 18])
+def test_rough_paper_hides_no_digit(grain, rng, tmp_path):
+    page = plain(260, 240)
+    write(page, pen("8", 180, 14, rng), 60, 40, draw_samples.BLUE)
+    rough = cv2.GaussianBlur(rng.normal(0, 6 * grain, page.shape[:2]), (0, 0), 1.5)[..., None]
+    assert read(tmp_path / "rough.png", np.clip(page - np.abs(rough), 0, 255).astype(np.uint8)).text == "8"
+
+
+def test_light_that_falls_off_does_not_turn_ink_into_paper(rng, tmp_path):
+    page = plain(600, 800).astype(np.float32)
+    row_of(page, "91032", 60, 200, 60, rng)
+    y, x = np.mgrid[:600, :800]
+    light = 0.55 + 0.5 * np.exp(-(((x - 150) / 260) ** 2 + ((y - 560) / 120) ** 2))[..., None]
+    assert read(tmp_path / "light.png", np.clip(page * light, 0, 255).astype(np.uint8)).text == "91032"
+
+
+def test_small_soft_digits_without_margin_are_read(data, tmp_path):
+    right = 0
+    for number, label in zip(range(0, 1000, 10), data.y_test[::10], strict=True):
+        x, y, w, h = cv2.boundingRect(data.x_test[number])
+        small = cv2.resize(data.x_test[number][y : y + h, x : x + w], (16, 16), interpolation=cv2.INTER_AREA)
+        right += read(tmp_path / "small.png", small, one=True).text == str(label)
+    assert right >= 95
+
+
+def test_most_of_a_page_that_is_no_digit_speaks_against_the_rest():
+    probs = np.full((4, 10), 0.1, np.float32)
+    probs[0] = np.eye(10)[6]
+    assert md.vote(probs).max() < md.MIN_CONFIDENCE
+    assert np.allclose(md.vote(probs).sum(axis=1), 1)
+    assert np.array_equal(md.vote(probs[:1]), probs[:1])
+    mixed = np.concatenate([np.eye(10)[[1, 2, 3, 4]], probs[1:]])
+    assert np.array_equal(md.vote(mixed), mixed)
+
+
+def test_an_edge_of_the_paper_does_not_hide_the_digits(rng, tmp_path):
+    page = plain(500, 640)
+    row_of(page, "4073", 60, 200, 120, rng)
+    page[:, 632:] = 15
+    assert read(tmp_path / "edge.png", page).text == "4073"
+
+
+def test_a_second_look_does_not_lose_what_was_certain(rng, tmp_path):
+    page = plain(200, 640)
+    row_of(page, "35", 60, 40, 20, rng)
+    cv2.circle(page, (500, 100), 50, (20, 20, 20), -1)
+    assert read(tmp_path / "blob.png", page).text.startswith("35")
