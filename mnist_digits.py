@@ -2238,19 +2238,20 @@ def draw_stages(reading: Reading) -> Figure:
     """Draw why a picture was read so: gray, ink, strokes and boxes, and the first eight digits with their probs."""
     from matplotlib.figure import Figure
 
-    sheets = 2 if len(reading.digits) else 1
+    page, sheets = reading.page, 2 if len(reading.digits) else 1
     figure = Figure(figsize=(12, 3 * sheets), layout="constrained")
     above, *below = figure.subfigures(sheets, 1, squeeze=False)[:, 0]
     panels = above.subplots(1, 4)
     for axes, name in zip(panels, ("gray", "ink", "strokes"), strict=False):
-        axes.imshow(getattr(reading.page.stages, name), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(getattr(page.stages, name), cmap="gray", vmin=0, vmax=255)
         axes.set_title(name)
     draw_page(panels[3], reading)
     panels[3].set_title(reading.text.replace("\n", " ") or "nothing", color=GOOD if reading.text else BAD)
     for axes in panels[:3]:
         axes.set(xticks=[], yticks=[])
-    error = f": {reading.page.error}" if reading.page.error else ""
-    above.suptitle(file_name(reading.page.path) + error, parse_math=False)
+    again = "" if page.way == PLAIN.name else f" (looked at again: {page.way})"
+    error = f": {page.error}" if page.error else ""
+    above.suptitle(file_name(page.path) + again + error, parse_math=False)
     for sheet in below:
         grid = sheet.subplots(2, 8, squeeze=False)
         for axes in grid.flat:

@@ -218,13 +218,10 @@ def table(result: dict, bundled: dict) -> list[str]:
         cells = [part, of["n"], right(of["accuracy"], of["accuracy_sd"]), f"{of['seconds']:.0f}", of["ratio"]]
         cells += [f"{seconds:.0f} s" if seconds else "not by all" for seconds in of["seconds_to"].values()]
         lines.append(f"| {' | '.join(map(str, cells))} | {of['multiply_adds'] / 1e6:.1f} M |")
-    members, network = bundled["accuracy_of_members"], bundled["settings"]["network"]
-    mean = right(np.mean(members), np.std(members, ddof=1))
-    products = count_products(md.build_network(md.RECIPES[network])) / 1e6
-    long = f"`--network {network} --epochs {bundled['settings']['epochs']}`"
-    lines.append(f"| {long} | {len(members)} | {mean} | | | | | | {products:.1f} M |")
-    united = f"| bundled: these {len(members)} united | 1 | {right(bundled['accuracy'], None)} | | | | | |"
-    return [*lines, f"{united} {len(members) * products:.1f} M |"]
+    settings = bundled["settings"]
+    products = count_products(md.build_network(md.RECIPES[settings["network"]])) / 1e6
+    command = f"`--network {settings['network']} --epochs {settings['epochs']}`"
+    return [*lines, f"| bundled: {command} | 1 | {right(bundled['accuracy'], None)} | | | | | | {products:.1f} M |"]
 
 
 def draw(parts: dict[str, dict]) -> None:

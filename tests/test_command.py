@@ -113,11 +113,11 @@ def test_until_a_network_is_trained_the_bundled_one_reads(tmp_path, capsys):
 
 
 def test_the_bundled_network_is_small_and_says_what_it_is(capsys):
-    assert md.BUNDLED.stat().st_size <= 5e6
+    assert md.BUNDLED.stat().st_size <= 2e6
     assert md.main(["--model-info", "--model", str(md.BUNDLED)]) == 0
     facts = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert facts["data"] == "mnist"
-    assert float(facts["accuracy"]) >= 0.9975
+    assert float(facts["accuracy"]) >= 0.997
     assert {"network", "epochs", "members", "seed", "parameters", "versions"} <= facts.keys()
 
 
