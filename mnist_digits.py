@@ -1978,31 +1978,35 @@ def find_certain(reading: Reading) -> np.ndarray:
     return read[reading.probs.max(axis=1) >= SURE]
 
 
+def can_replace(first: Reading, other: Reading, way: Way) -> bool:
+    """Tell whether a page may be read in another way: one that is nearly certain and loses no certain digit.
+
+    A 1 may be lost, for it may be part of another digit; inverted, only several digits are beyond doubt.
+    """
+    certain, count = find_certain(other), len(other.boxes)
+    lost = np.count_nonzero(certain != 1) < np.count_nonzero(find_certain(first) != 1)
+    return not lost and len(certain) >= (0.75 if count > 3 else 1) * count and count > (3 if way.inverted else 0)
+
+
 def look_again(first: Reading, predict: Predict, one: bool, explain: bool) -> Reading:
     """Read a page in the other ways as well; return the reading with most evidence.
 
     Each stage of the geometry decides once, and where it decides wrongly, a stroke's faint part is lost, say, the
     network is in doubt. So the network chooses, as in LeCun, Bottou, Bengio and Haffner (1998), sections V to VII.
-    Another way has to be nearly certain, more so if it finds more digits than the first; and may lose no certain one.
     """
     try:
         gray = open_gray(first.page.path)
     except InputError:  # the file is gone since
         return first
-    best, most = first, evidence(first)
+    best, most, before = first, evidence(first) + MARGIN, len(first.boxes)
     for way in OTHER_WAYS:
         if way is SOFT and max(gray.shape) > SMALL_SIDE:
             continue
         page = lay_out(first.page.path, gray, one, explain, way)
         reading = read_page(page, read_digits(page.digits, predict))
-        count, before = len(reading.boxes), len(first.boxes)
-        certain = find_certain(reading)
-        lost = np.count_nonzero(certain != 1) < np.count_nonzero(find_certain(first) != 1)  # a 1 may be part of another
-        if lost or len(certain) < (1 if count < 4 else 0.75) * count or count < (4 if way.inverted else 1):
-            continue
-        more = max(count - before, 0) / before if before else 0
-        if evidence(reading) > most + MARGIN + 0.7 * more:
-            best, most = reading, evidence(reading)
+        more = max(len(reading.boxes) - before, 0) / before if before else 0  # pieces of digits can be digits, too
+        if can_replace(first, reading, way) and evidence(reading) > most + 0.7 * more:
+            best, most = reading, evidence(reading) + MARGIN
     return best
 
 
