@@ -2401,8 +2401,19 @@ def save_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of all that has a hand in the numbers: Matplotlib, say, whose fonts are trained with."""
-    names = ("tensorflow", "keras", "numpy", "cv2", "scipy", "sklearn", "matplotlib", "onnx", "tf2onnx", "onnxruntime")
+    """Return the versions of all that has a hand in the numbers: HersheyFonts, say, whose letters are trained with."""
+    names = (
+        "tensorflow",
+        "keras",
+        "numpy",
+        "cv2",
+        "scipy",
+        "sklearn",
+        "HersheyFonts",
+        "onnx",
+        "tf2onnx",
+        "onnxruntime",
+    )
     ours = {"mnist_digits": __version__, "python": platform.python_version()}
     return ours | {name: import_module(name).__version__ for name in names}
 

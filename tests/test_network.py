@@ -108,7 +108,7 @@ def test_training_leaves_everything_that_is_promised(trained):
     assert {"network", "seed", "learning_rate", "validation_split"} <= asked.keys()
     assert (asked["data"], asked["epochs"], asked["batch_size"]) == ("mnist-5k", 3, 32)
     assert metrics["versions"]["cv2"] == cv2.__version__
-    assert {"numpy", "keras", "matplotlib"} <= metrics["versions"].keys()
+    assert {"numpy", "keras", "HersheyFonts"} <= metrics["versions"].keys()
     rows = list(csv.DictReader((trained / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} < rows[0].keys()
