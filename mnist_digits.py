@@ -12,6 +12,7 @@ Names used throughout:
     strokes (H, W) uint8             ink without the paper's grain, 128 half-way from paper to pen
     mark    box and ink              a piece of ink that is read as one digit
     box     (x, y, w, h)             where it stands on its picture, in pixels
+    way     threshold, blur, ...     how pen is told from paper; in doubt, other ways are tried
     page    boxes and digits         what was found on one picture
     digit   (28, 28) uint8           the ink of one digit in MNIST's own frame
     batch   (N, 28, 28, 1) float32   what the network takes, 0 .. 1
