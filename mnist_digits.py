@@ -48,7 +48,7 @@ from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache, partial, reduce
 from importlib import import_module
-from itertools import chain, count, islice, repeat
+from itertools import chain, count, groupby, islice, repeat
 from pathlib import Path
 from textwrap import fill
 from threading import Lock
@@ -108,9 +108,7 @@ class Way(NamedTuple):
     name: str
     pressure: float  # where a stroke begins, from 0, the paper's grain, to 1, Otsu's threshold
     blur: float = 0  # against the grain: standard deviation in hundredths of the picture's longer side
-    inverted: bool = (
-        False  # light pen on dark paper where `is_light_on_dark` says the opposite, and the other way round
-    )
+    inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
     cut: bool = True  # marks that may be two digits that touch are read in two as well
 
 
@@ -1020,7 +1018,7 @@ def scribble(rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def spoil_digit(x: np.ndarray, of_label: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Make something that is no digit from one or two: turned, mirrored, written over, run together.
+    """Make something that is no digit from one or two: turned, mirrored, written over, halved, run together.
 
     `of_label` holds for each label the indices of its digits among x (N, 28, 28).
     """
@@ -1030,16 +1028,16 @@ def spoil_digit(x: np.ndarray, of_label: list[np.ndarray], rng: np.random.Genera
         return x[rng.choice(fitting if len(fitting) else len(x))]
 
     kind = rng.integers(6)
-    if kind > 3:
-        across = pick((0, 2, 3, 5, 6, 8)) if kind == 4 else pick((2, 3, 5)).T
-        half = across[:, : rng.integers(12, 17)] if rng.random() < 0.5 else across[:, rng.integers(12, 17) :]
-        return to_digit(half if kind == 4 else half.T) if (half >= CORE).any() else across.T
     if kind == 0:
         return np.rot90(pick((2, 3, 4, 5, 6, 7, 9)), rng.choice([1, 3]))
     if kind == 1:
         return pick((3, 4, 7))[:, ::-1] if rng.random() < 0.5 else pick((4, 7))[::-1]
     if kind == 2:
         return np.maximum(pick(range(2, 10)), np.rot90(pick(range(2, 10)), rng.integers(1, 4)))
+    if kind > 3:  # its left, right, upper or lower half
+        digit = pick((0, 2, 3, 5, 6, 8)) if kind == 4 else pick((2, 3, 5)).T
+        half = digit[:, : rng.integers(12, 17)] if rng.random() < 0.5 else digit[:, rng.integers(12, 17) :]
+        return to_digit(half if kind == 4 else half.T) if (half >= CORE).any() else digit.T
     pair = np.zeros((FIELD, 2 * FIELD), np.uint8)
     pair[:, :FIELD] = pick(range(10))
     shift = FIELD - rng.integers(4, 10)
@@ -1939,21 +1937,19 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
 
 def read_page(page: Page, probs: np.ndarray) -> Reading:
     """Read a page from probs (N, 10) of all that was found; of a mark that can be cut, what reads better counts."""
-    boxes, chosen, lengths, start = [], [], [], 0
-    for row in page.rows:
+    found, start = [], 0  # for each digit its row, its box and its place among probs
+    for number, row in enumerate(page.rows):
         for parts in row:
             certain = probs[start : start + len(parts)].max(axis=1)
-            two = len(parts) == 3 and certain[1:].min() > certain[0] + 0.55
-            kept = [1, 2] if two else [0]
-            boxes += [parts[index] for index in kept]
-            chosen += [start + index for index in kept]
+            two = len(parts) == 3 and certain[1:].min() > certain[0] + 0.55  # the whole is no digit, both parts are
+            found += [(number, parts[index], start + index) for index in ([1, 2] if two else [0])]
             start += len(parts)
-        lengths.append(len(boxes))
-    writing = is_writing(boxes, probs[chosen], page.size) if boxes else np.zeros(0, bool)
-    starts = [0, *lengths]
-    rows = [[boxes[i] for i in range(*ends) if writing[i]] for ends in zip(starts, lengths, strict=False)]
-    chosen = np.array(chosen, int)[writing]
-    return Reading(page, [row for row in rows if row], page.digits[chosen], probs[chosen], "")
+    boxes, places = [box for _, box, _ in found], [place for *_, place in found]
+    if found:
+        found = [one for one, kept in zip(found, is_writing(boxes, probs[places], page.size), strict=True) if kept]
+    rows = [[box for _, box, _ in row] for _, row in groupby(found, key=lambda one: one[0])]
+    chosen = np.array([place for *_, place in found], int)
+    return Reading(page, rows, page.digits[chosen], probs[chosen], "")
 
 
 def evidence(reading: Reading) -> float:
@@ -2012,7 +2008,10 @@ def look_again(first: Reading, predict: Predict, one: bool, explain: bool) -> Re
 
 
 def vote(probs: np.ndarray) -> np.ndarray:
-    """Return the probs (N, 10) of a page, less certain where most marks are no digits: then the rest hardly are."""
+    """Return the probs (N, 10) of a page, less certain where most marks are no digits: then the rest hardly are.
+
+    A mark counts as a digit in part from a confidence of 0.2, wholly from 0.95.
+    """
     share = np.mean(np.clip((probs.max(axis=1) - 0.2) / 0.75, 0, 1)) if len(probs) > 1 else 1
     return probs if share >= 0.5 else share / 2 * probs + (1 - share / 2) / 10
 
@@ -2403,20 +2402,10 @@ def save_json(path: Path, content: dict[str, Any]) -> None:
 
 def versions() -> dict[str, str]:
     """Return the versions of all that has a hand in the numbers: HersheyFonts, say, whose letters are trained with."""
-    names = (
-        "tensorflow",
-        "keras",
-        "numpy",
-        "cv2",
-        "scipy",
-        "sklearn",
-        "HersheyFonts",
-        "onnx",
-        "tf2onnx",
-        "onnxruntime",
-    )
+    trained_with = "tensorflow", "keras", "numpy", "cv2", "scipy", "sklearn", "HersheyFonts"
+    saved_with = "onnx", "tf2onnx", "onnxruntime"
     ours = {"mnist_digits": __version__, "python": platform.python_version()}
-    return ours | {name: import_module(name).__version__ for name in names}
+    return ours | {name: import_module(name).__version__ for name in (*trained_with, *saved_with)}
 
 
 def save_history(path: Path, history: dict[str, list[float]]) -> None:
