@@ -31,10 +31,12 @@ import hashlib
 import io
 import json
 import math
+import multiprocessing
 import os
 import platform
 import re
 import shutil
+import signal
 import socket
 import stat
 import sys
@@ -44,7 +46,7 @@ import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache, partial, reduce
 from importlib import import_module
@@ -82,7 +84,9 @@ FINE = 96  # pixels of a digit's longer side from which strokes can be thickened
 
 MIN_CONFIDENCE = 0.5  # below it, a digit is more likely misread than read
 SURE = 0.9  # below it, a digit is looked at again; a mark is cut in two only where both parts are above
+LARGE_JPEG = 10**6  # bytes; digits are looked for on no more pixels than half its width and height leave
 LARGEST_FILE = 2**28  # bytes of a picture; 52 megapixels of colour and alpha take fewer
+MANY = 500  # pictures; as many are worth the start of a process for each core
 MOST_MARKS = 600  # with more pieces of ink, a picture is a texture and no page
 WORKING_SIDE = 1024  # pixels that digits are looked for on: sheets of 50 are still legible, 12 megapixels are fast
 LARGEST_UPLOAD = 50 * 10**6  # bytes of a picture given to the page
@@ -309,21 +313,37 @@ def to_uint8(picture: np.ndarray) -> np.ndarray:
     return cv2.convertScaleAbs(picture, alpha=255 / max(float(picture.max()), 1e-6))
 
 
-def decode_picture(content: np.ndarray) -> np.ndarray:
-    """Decode a picture file to uint8: (H, W) gray, or (H, W, 3 or 4) BGR and alpha, without alpha turned by EXIF."""
-    kind = content[:4].tobytes()
-    jpeg = kind.startswith(b"\xff\xd8")  # has no alpha
-    upright = kind == b"\x89PNG" and b"eXIf" not in content.tobytes()
+def decode_jpeg(content: np.ndarray) -> tuple[np.ndarray | None, int]:
+    """Decode a JPEG; a large one at half its size, in half the time. Return by how much the picture is larger, too."""
+    if content.size > LARGE_JPEG:
+        half = cv2.imdecode(content, cv2.IMREAD_REDUCED_COLOR_2)
+        if half is not None and max(half.shape) >= WORKING_SIDE:
+            return half, 2
+    return cv2.imdecode(content, cv2.IMREAD_COLOR), 1
+
+
+def decode_other(content: np.ndarray) -> np.ndarray | None:
+    """Decode a picture that may have alpha or more than 8 bits."""
+    upright = content[:4].tobytes() == b"\x89PNG" and b"eXIf" not in content.tobytes()
+    picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+    if upright or picture is None or picture.itemsize > 2 or picture.shape[2:] == (4,):
+        return picture
+    turned = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    return picture if turned is None else turned
+
+
+def decode_picture(content: np.ndarray) -> tuple[np.ndarray, int]:
+    """Decode a picture file to uint8: (H, W) gray, or (H, W, 3 or 4) BGR and alpha, without alpha turned by EXIF.
+
+    Return by how much the picture itself is larger, too.
+    """
     try:
-        picture = None if jpeg else cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
-        if jpeg or not (upright or picture is None or picture.itemsize > 2 or picture.shape[2:] == (4,)):
-            turned = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-            picture = picture if turned is None else turned
+        picture, times = decode_jpeg(content) if content[:2].tobytes() == b"\xff\xd8" else (decode_other(content), 1)
     except cv2.error as err:
         raise InputError(f"cannot be decoded ({err.err}); save it below 52 megapixels, as PNG or JPEG") from err
     if picture is None:
         raise InputError("not a whole picture; save it again as PNG or JPEG")
-    return picture if picture.dtype == np.uint8 else to_uint8(picture)
+    return picture if picture.dtype == np.uint8 else to_uint8(picture), times
 
 
 def brightness(picture: np.ndarray) -> np.ndarray:
@@ -409,16 +429,34 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     The skewness of the deviations from a wide mean has its sign, under any light. Where ink fills nearly half of the
     picture and the skewness says little, ink is what leaves less room for a disc: strokes are narrower than paper.
     """
-    small = shrink(gray, 128)  # no detail is asked for, and a wide blur is slow
-    deviation = small - cv2.GaussianBlur(small.astype(np.float32), (0, 0), max(small.shape) / 4)
+    small = shrink(gray, 128)  # no detail is asked for, ...
+    tiny = shrink(small, 32).astype(np.float32)  # ... least of all by a wide mean
+    wide = cv2.resize(cv2.GaussianBlur(tiny, (0, 0), max(tiny.shape) / 4), small.shape[::-1])
+    deviation = (small - wide).ravel()
     deviation -= deviation.mean()
     square = deviation * deviation
-    skewness = float(np.mean(square * deviation)) / max(float(np.mean(square)) ** 1.5, 1e-6)
+    skewness = float(square @ deviation) / small.size / max(float(square.sum()) / small.size, 1e-4) ** 1.5
     if abs(skewness) > 0.5:  # ink on less than 38 % of the picture
         return skewness > 0
     _, light = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     radius = [cv2.distanceTransform(side, cv2.DIST_L2, 5).max() for side in (light, 1 - light)]
     return radius[0] < radius[1]
+
+
+def slide(extreme: np.ufunc, picture: np.ndarray, size: int) -> np.ndarray:
+    """Return the extreme, np.maximum or np.minimum, of each `size` lines of a picture (H, W): (H - size + 1, W)."""
+    span = 1
+    while 2 * span <= size:
+        picture = extreme(picture[:-span], picture[span:])
+        span *= 2
+    return extreme(picture[: len(picture) - size + span], picture[size - span :])
+
+
+def close_square(gray: np.ndarray, size: int) -> np.ndarray:
+    """Close gray, (H, W) uint8, by a square; `size` - 1 pixels are lost at each edge. OpenCV's takes twice as long."""
+    for extreme in (np.maximum, np.maximum, np.minimum, np.minimum):
+        gray = cv2.transpose(slide(extreme, gray, size))
+    return gray
 
 
 def to_ink(gray: np.ndarray, inverted: bool = False) -> np.ndarray:
@@ -436,9 +474,8 @@ def to_ink(gray: np.ndarray, inverted: bool = False) -> np.ndarray:
         gray = cv2.GaussianBlur(gray, (0, 0), side / WORKING_SIDE)  # a camera's grain would lift the paper
         (height, width), edge, reach = gray.shape, min(side // 100, min(gray.shape) // 4), side // 6
         calm = cv2.medianBlur(gray, 5)[edge : height - edge, edge : width - edge]  # without a frame or a scanner's rim
-        calm = cv2.copyMakeBorder(calm, *[edge + reach] * 4, cv2.BORDER_REPLICATE)  # the light goes on outside
-        paper = cv2.morphologyEx(calm, cv2.MORPH_CLOSE, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
-        paper = paper[reach : reach + height, reach : reach + width]
+        calm = cv2.copyMakeBorder(calm, *[edge + 2 * reach] * 4, cv2.BORDER_REPLICATE)  # the light goes on outside
+        paper = close_square(calm, 2 * reach + 1)
     return cv2.divide(cv2.subtract(paper, gray), paper, scale=255)
 
 
@@ -452,13 +489,15 @@ def stroke_width(core: np.ndarray) -> float:
 
     The mean distance to the nearest edge is a quarter of the width of a band, and half a pixel more on a grid.
     """
-    distance = cv2.distanceTransform(pad(core, 1), cv2.DIST_L2, 5)
-    return max(4 * float(distance.sum()) / max(np.count_nonzero(distance), 1) - 1, 1.0)
+    x, y, w, h = cv2.boundingRect(core)
+    distance = cv2.distanceTransform(pad(core, 1)[y : y + h + 2, x : x + w + 2], cv2.DIST_L2, 5)
+    return max(4 * float(distance.sum()) / max(cv2.countNonZero(distance), 1) - 1, 1.0)
 
 
 def median(counts: np.ndarray) -> int:
     """Return the median of values 0, 1, 2, ... that occur so many times each, the upper one of two."""
-    return int(np.searchsorted(np.cumsum(counts), counts.sum() // 2, side="right"))
+    sums = counts.cumsum()
+    return int(sums.searchsorted(sums[-1] // 2, side="right"))
 
 
 def measure_grain(ink: np.ndarray) -> tuple[float, float]:
@@ -467,7 +506,8 @@ def measure_grain(ink: np.ndarray) -> tuple[float, float]:
     level = median(counts)
     if level > 64:  # a bold digit fills more than half of the picture: the median is no paper
         return 0.0, 0.0
-    deviations = np.bincount(np.abs(np.arange(256) - level), counts)
+    deviations = counts[level:].copy()
+    deviations[1 : level + 1] += counts[:level][::-1]
     return level, 1.48 * median(deviations)  # 1.48: of a normal distribution
 
 
@@ -492,7 +532,7 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> np.ndarray:
         raise InputError(NOTHING_FOUND)
     otsu, _ = cv2.threshold(raised, 0, 255, cv2.THRESH_OTSU)
     threshold = max(way.pressure * otsu + (1 - way.pressure) * floor, floor)
-    if ink[ink > threshold].mean() < 1.2 * floor:
+    if cv2.mean(ink, (ink > threshold).view(np.uint8))[0] < 1.2 * floor:
         raise InputError(NOTHING_FOUND)
     paper = level + 3 * grain
     strokes = cv2.convertScaleAbs(cv2.subtract(ink, paper), alpha=128 / (threshold - paper))
@@ -506,6 +546,8 @@ def find_rules(strokes: np.ndarray) -> np.ndarray:
     height, width = strokes.shape
     mask = (strokes > 0).astype(np.uint8)
     run = max(width // 12, 15)  # a twelfth of a line that slants by two degrees still is one level run
+    if np.count_nonzero(mask.any(axis=0)) < 0.9 * width:  # as is soon told
+        return np.zeros_like(mask)
     runs = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, run), np.uint8))
     if np.count_nonzero(runs.any(axis=0)) < 0.9 * width:
         return np.zeros_like(mask)
@@ -532,7 +574,7 @@ def erase_lines(strokes: np.ndarray) -> np.ndarray:
     """Erase straight thin lines that run across nearly all of the picture: rules, frames, axes, edges of the page."""
     if max(strokes.shape) < 100:  # in a picture this small a line may be a digit
         return strokes
-    across, down = find_rules(strokes), find_rules(np.ascontiguousarray(strokes.T)).T
+    across, down = find_rules(strokes), cv2.transpose(find_rules(cv2.transpose(strokes)))
     return strokes * (1 - (across | down))
 
 
@@ -547,21 +589,24 @@ def cut_to_ink(ink: np.ndarray, x: int = 0, y: int = 0) -> Mark:
 def find_marks(strokes: np.ndarray) -> list[Mark]:
     """Return the connected pieces of strokes, those parted by less than half a stroke's width as one."""
     core = (strokes >= CORE).astype(np.uint8)
-    if not core.any():
-        raise InputError(NOTHING_FOUND)
     width = stroke_width(core)
-    bridged = cv2.dilate(core, disc(width / 2))
+    reach = math.ceil(width / 4) + 1  # from the bridged core to the end of the grey rim
+    left, top, w, h = cv2.boundingRect(core)
+    if not w:
+        raise InputError(NOTHING_FOUND)
+    bottom, right = top + h + 2 * reach, left + w + 2 * reach  # outside is paper
+    top, left = max(top - 2 * reach, 0), max(left - 2 * reach, 0)
+    strokes, bridged = strokes[top:bottom, left:right], cv2.dilate(core[top:bottom, left:right], disc(width / 2))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(bridged)
     if count > MOST_MARKS:
         raise InputError(NOTHING_FOUND)
     marks = []
-    reach = math.ceil(width / 4) + 1  # from the bridged core to the end of the grey rim
     for label, (x, y, w, h, _) in enumerate(stats[1:], start=1):
-        x, y, right, bottom = max(x - reach, 0), max(y - reach, 0), x + w + reach, y + h + reach
-        own = (labels[y:bottom, x:right] == label).astype(np.uint8)
-        others = (labels[y:bottom, x:right] > 0) & (own == 0)
-        ink = strokes[y:bottom, x:right] * cv2.dilate(own, disc(2 * reach)) * ~others
-        marks.append(cut_to_ink(ink, x, y))
+        around = slice(max(y - reach, 0), y + h + reach), slice(max(x - reach, 0), x + w + reach)
+        own = (labels[around] == label).astype(np.uint8)
+        others = (labels[around] > 0) & (own == 0)
+        ink = strokes[around] * cv2.dilate(own, disc(2 * reach)) * ~others
+        marks.append(cut_to_ink(ink, left + around[1].start, top + around[0].start))
     return marks
 
 
@@ -579,9 +624,10 @@ def drop_edges(marks: list[Mark], shape: tuple[int, int]) -> list[Mark]:
 
 def drop_specks(marks: list[Mark]) -> list[Mark]:
     """Drop what is far smaller, or holds far less ink, than the largest mark."""
-    size = max(max(mark.box.w, mark.box.h) for mark in marks)
-    mass = max(int(mark.ink.sum()) for mark in marks)
-    return [mark for mark in marks if max(mark.box.w, mark.box.h) > size / 12 and mark.ink.sum() > mass / 200]
+    sizes = np.array([max(mark.box.w, mark.box.h) for mark in marks])
+    masses = np.array([cv2.sumElems(mark.ink)[0] for mark in marks])
+    large = (sizes > sizes.max() / 12) & (masses > masses.max() / 200)
+    return [mark for mark, kept in zip(marks, large, strict=True) if kept]
 
 
 def drop_frames(marks: list[Mark]) -> list[Mark]:
@@ -741,9 +787,13 @@ def halve(mark: Mark) -> list[Mark]:
     return parts if clear else []
 
 
-def open_gray(path: str) -> np.ndarray:
-    """Read the picture in a file as gray, (H, W) uint8; raise InputError where that cannot be."""
-    return to_gray(decode_picture(read_bytes(path)))
+def open_gray(path: str) -> tuple[np.ndarray, int]:
+    """Read the picture in a file as gray, (H, W) uint8; return by how much the picture itself is larger, too.
+
+    Raises InputError where that cannot be.
+    """
+    picture, times = decode_picture(read_bytes(path))
+    return to_gray(picture), times
 
 
 def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages:
@@ -767,18 +817,22 @@ def scale_box(box: Box, across: float, down: float) -> Box:
     return Box(left, top, right - left, bottom - top)
 
 
-def lay_out(path: str, gray: np.ndarray, one: bool, explain: bool, way: Way = PLAIN) -> Page:
-    """Find the digits on a picture, gray (H, W) uint8, in a way; what prevents it is the page's error."""
+def lay_out(path: str, gray: np.ndarray, times: int, one: bool, explain: bool, way: Way = PLAIN) -> Page:
+    """Find the digits on a picture, gray (H, W) uint8, in a way; what prevents it is the page's error.
+
+    The picture itself is so many times as wide and high.
+    """
+    height, width = times * gray.shape[0], times * gray.shape[1]
     small = shrink(gray, WORKING_SIDE)
     stages = find_digits(small, one, way)
-    down, across = np.divide(gray.shape, stages.gray.shape).tolist()
+    down, across = height / small.shape[0], width / small.shape[1]
     marks = [[[mark, *halve(mark)] if way.cut and not one else [mark] for mark in row] for row in stages.rows]
     rows = [[[scale_box(part.box, across, down) for part in parts] for parts in row] for row in marks]
     digits = [to_digit(part.ink) for row in marks for parts in row for part in parts]
     return Page(
         path,
         shrink(small, 480),  # in a figure, more would not show
-        gray.shape[::-1],
+        (width, height),
         rows,
         np.stack(digits) if digits else NO_DIGITS,
         stages.error,
@@ -790,7 +844,7 @@ def lay_out(path: str, gray: np.ndarray, one: bool, explain: bool, way: Way = PL
 def open_page(path: str, one: bool = False, explain: bool = False) -> Page:
     """Find the digits on the picture in a file; what prevents it is returned as the page's error."""
     try:
-        return lay_out(path, open_gray(path), one, explain)
+        return lay_out(path, *open_gray(path), one, explain)
     except InputError as err:
         return Page(path, None, (1, 1), [], NO_DIGITS, str(err))
 
@@ -950,18 +1004,19 @@ def redraw(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def load_glyphs() -> list[list[np.ndarray]]:
     """Load letters and signs that resemble no digit from Hershey's single-stroke fonts: lists of polylines (N, 2).
 
-    A glyph is about 21 units tall, y downwards. Those that people write as they write a digit are left out.
+    A glyph is about 21 units tall, y downwards. Those that people write as they write a digit are left out; some that
+    differ from one by little are there several times.
     """
     from HersheyFonts import HersheyFonts
 
     alphabets = {
-        "futural": "ACEFHJKLMNPRTUVWXacdefhkmnprtuvwx?&#%@+=*<>^~$",
-        "cursive": "AEFHKMNPRTUVWXacdehkmnptuvwx",
-        "scripts": "ACEFHKMNPRTUVWXacdehkmnptuvwx",
-        "greeks": "ACDEGJKLMNPQRSUVWXaegjklmpstvwx",
+        "futural": "ABCDEFGHJKLMNPQRTUVWXYacdefhkmnprtuvwxy?&#%@+=*<>^~$" + 2 * "BDGQUYy",
+        "cursive": "ABDEFGHJKMNPQRTUVWXYacdehkmnptuvwxy" + "BDGQUYy",
+        "scripts": "ABCDEFGHJKMNPQRTUVWXYacdehkmnptuvwxy",
+        "greeks": "ACDEGJKLMNPQRSUVWXaegjklmnpstuvwx",
         "cyrilc_1": "ADEFGIJKLMNPQRSUVWYadefgijklmnpqrsuvwy",
-        "mathlow": '!"#$%:;=@HKLMN\\^_ghijkm',
-        "symbolic": "@ABCDEFGIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijk",
+        "mathlow": '!"#$%:;=@HKLMN\\^_ghijkm' + 3 * "mpq",
+        "symbolic": "@ABCDFGIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijk",
         "astrology": "!$%&*:;<=>?@[]_`",
         "japanese": "$%&'()*+,-./012456789:;ABDEFGHIJKMNOPQTUVWXYZ[\\]^_`abcdefghjlnoqrs",
     }
@@ -994,12 +1049,36 @@ def draw_strokes(strokes: list[np.ndarray], rng: np.random.Generator, filled: fl
     return to_digit(sheet)
 
 
-def flagged_one(rng: np.random.Generator) -> list[np.ndarray]:
-    """Make up a 1 as many Europeans write it, with a long upstroke, and hardly anybody in MNIST: polylines (N, 2)."""
-    rise = rng.uniform(25, 65)
-    top, bottom, flag = (rng.normal(0, 3), 0), (rng.normal(0, 3), 100), (-rise * rng.uniform(0.5, 0.9), rise)
-    base = [[(-25, 100), (25, 100)]] if rng.random() < 0.25 else []
-    return [np.array(line, np.float32) for line in ([flag, top, bottom], *base)]
+def to_curve(knots: ArrayLike) -> np.ndarray:
+    """Return a smooth curve through knots (N, 2), (40, 2) float32."""
+    return cv2.resize(np.array(knots, np.float32), (2, 40), interpolation=cv2.INTER_CUBIC)
+
+
+def european_digit(rng: np.random.Generator) -> tuple[list[np.ndarray], int]:
+    """Make up a digit as many Europeans write it and hardly anybody in MNIST: polylines (N, 2), and its label.
+
+    They are a 1 with a long upstroke, a 4 like a flash of lightning, a 7 with a bar, a 9 with a hooked tail.
+    """
+    label, between = rng.choice([1, 4, 7, 9], p=[0.55, 0.15, 0.15, 0.15]), rng.uniform
+    if label == 1:
+        joint, top = between(0, 45) * (rng.random() < 0.5), rng.normal(0, 8)  # the upstroke may join below the top
+        rise = between(60, 100)
+        start = (-between(0.4, 1) * (rise - joint) - 10, rise)
+        upstroke = to_curve([start, (-12, joint + between(14, 22)), (top * (1 - joint / 100), joint)])
+        tail = [(between(6, 18), 98)] if rng.random() < 0.35 else []
+        strokes = [upstroke, [(top, 0), (rng.normal(0, 5), 85), (0, 100), *tail]]
+    elif label == 4:
+        bar, stem = between(45, 68), between(45, 75)
+        strokes = [[(between(40, 75), 0), (0, bar), (stem, bar - between(-5, 12)), (stem - between(0, 20), 100)]]
+    elif label == 7:
+        bar, foot = between(40, 65), between(15, 40)
+        serif = [(0, between(5, 20))] if rng.random() < 0.5 else []
+        strokes = [[*serif, (0, 3), (65, 0), (foot, 100)], [(foot - 15, bar), (foot + 45, bar - between(0, 8))]]
+    else:
+        loop, turns = between(16, 26), np.linspace(-1, 5.6, 9)
+        ring = np.stack([55 - loop + loop * np.cos(turns), loop - loop * np.sin(turns)], axis=1)
+        strokes = [to_curve([*ring, (60, 70), (40, 98), (15, 100), (between(-15, 10), between(85, 100))])]
+    return [np.array(stroke, np.float32) for stroke in strokes], int(label)
 
 
 def scribble(rng: np.random.Generator) -> list[np.ndarray]:
@@ -1013,8 +1092,7 @@ def scribble(rng: np.random.Generator) -> list[np.ndarray]:
     if kind == 1:
         turns = np.linspace(0, rng.uniform(3, 6), 80)
         return [np.stack([np.sin(2 * math.pi * turns), np.cos(2 * math.pi * turns)], axis=1) * turns[:, np.newaxis]]
-    curves = [(1, 9), (2, 6), (3, 5), (4, 3)][rng.integers(4)]
-    return [cv2.resize(knots, (2, 40), interpolation=cv2.INTER_CUBIC) for knots in rng.random((*curves, 2))]
+    return [to_curve(knots) for knots in rng.random((*[(1, 9), (2, 6), (3, 5), (4, 3)][rng.integers(4)], 2))]
 
 
 def spoil_digit(x: np.ndarray, of_label: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
@@ -1100,8 +1178,9 @@ def others_drawer(
         if kind < 0.42 and len(inked):
             index = rng.choice(rare if kind < 0.24 else inked)
             return redraw(x[index], rng), targets[index]
-        if kind > 0.98:
-            return draw_strokes(flagged_one(rng), rng), ONE_HOT[1]
+        if kind > 0.92:
+            strokes, label = european_digit(rng)
+            return draw_strokes(strokes, rng), ONE_HOT[label]
         return draw_nondigit(glyphs, x, of_label, rng), np.full(10, 0.1, np.float32)
 
     def draw_others(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -1992,14 +2071,14 @@ def look_again(first: Reading, predict: Predict, one: bool, explain: bool) -> Re
     network is in doubt. So the network chooses, as in LeCun, Bottou, Bengio and Haffner (1998), sections V to VII.
     """
     try:
-        gray = open_gray(first.page.path)
+        gray, times = open_gray(first.page.path)
     except InputError:  # the file is gone since
         return first
     best, most, before = first, evidence(first) + MARGIN, len(first.boxes)
     for way in OTHER_WAYS:
         if way is SOFT and max(gray.shape) > SMALL_SIDE:
             continue
-        page = lay_out(first.page.path, gray, one, explain, way)
+        page = lay_out(first.page.path, gray, times, one, explain, way)
         reading = read_page(page, read_digits(page.digits, predict))
         more = max(len(reading.boxes) - before, 0) / before if before else 0  # pieces of digits can be digits, too
         if can_replace(first, reading, way) and evidence(reading) > most + 0.7 * more:
@@ -2309,7 +2388,7 @@ def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
     def answer_drawing(drawn: dict[str, Any] | None) -> tuple[Any, ...]:
         """Return what they show of a drawing; nothing of a blank one."""
         path = drawn and drawn["composite"]
-        return answer(path if path and np.ptp(open_gray(path)) else None)
+        return answer(path if path and np.ptp(open_gray(path)[0]) else None)
 
     sheet = np.full((400, 400, 3), 255, np.uint8)
     pen = gradio.Brush(default_size=24, colors=["#000000"], color_mode="fixed")
@@ -2549,22 +2628,43 @@ def print_reading(reading: Reading, form: str | None) -> None:
         print(printable(path), reading.text.replace("\n", " "), percent(reading.confidence), sep="\t", flush=True)
 
 
+def start_worker() -> None:
+    """Make a process ready to read beside others: Ctrl-C is for the one that started it, one core is for each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+
+
 @contextmanager
-def open_pool(cluster: str | None, predict: Predict) -> Iterator[dict[str, Any]]:
-    """Yield with what `read_pictures` reads: all cores or, at an address, a Dask cluster, sent all that it needs."""
-    if cluster is None:
-        yield {"predict": predict}
-        return
+def open_processes() -> Iterator[Executor]:
+    """Yield a pool of processes, one for each core, as fast as the cores; Python lets threads wait for one another."""
+    context = multiprocessing.get_context("spawn")  # alike on all systems; a fork would take over locks held by threads
+    try:
+        with ProcessPoolExecutor(os.cpu_count(), context, start_worker) as pool:
+            try:
+                yield pool
+            except BaseException:  # Ctrl-C, say: what they still do is of no use
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                raise
+    except BrokenExecutor as err:
+        raise InputError(
+            "a reading process was lost, perhaps for want of memory; read fewer pictures at a time"
+        ) from err
+
+
+@contextmanager
+def open_cluster(address: str, predict: Predict) -> Iterator[dict[str, Any]]:
+    """Yield with what `read_pictures` reads on a Dask cluster, sent all that it needs."""
     try:
         from distributed import Client, KilledWorker
         from distributed.comm import CommClosedError
     except ImportError as err:
         raise InputError('--cluster needs Dask; pip install "distributed>=2026.1"') from err
     try:
-        client = Client(cluster, timeout=10)
+        client = Client(address, timeout=10)
         client.wait_for_workers(1, timeout=10)
     except (OSError, ValueError) as err:
-        raise InputError(f"{cluster}: no Dask cluster there; start `dask scheduler` and `dask worker`") from err
+        raise InputError(f"{address}: no Dask cluster there; start `dask scheduler` and `dask worker`") from err
     try:
         with client:
             client.upload_file(__file__)  # goes to workers that join later, too
@@ -2572,9 +2672,24 @@ def open_pool(cluster: str | None, predict: Predict) -> Iterator[dict[str, Any]]
             ahead = 4 * sum(client.nthreads().values())
             yield {"predict": there, "pool": client.get_executor(pure=False), "ahead": ahead}
     except ModuleNotFoundError as err:
-        raise InputError(f"{cluster}: its workers lack {err.name}; install requirements.txt there") from err
+        raise InputError(f"{address}: its workers lack {err.name}; install requirements.txt there") from err
     except (CancelledError, CommClosedError, KilledWorker) as err:
-        raise InputError(f"{cluster}: lost while reading; --skip-read goes on with what --json has printed") from err
+        raise InputError(f"{address}: lost while reading; --skip-read goes on with what --json has printed") from err
+
+
+@contextmanager
+def open_pool(args: argparse.Namespace, predict: Predict) -> Iterator[dict[str, Any]]:
+    """Yield with what `read_pictures` reads: threads, processes where there are many pictures, or a cluster."""
+    if args.cluster:
+        with open_cluster(args.cluster, predict) as pool:
+            yield pool
+        return
+    can_be_sent = isinstance(predict, partial) and not args.explain and "-" not in args.images
+    if can_be_sent and len(list(islice(picture_paths(args.images), MANY))) == MANY:
+        with open_processes() as pool:
+            yield {"predict": predict, "pool": pool}
+    else:
+        yield {"predict": predict}
 
 
 def load_paths(path: Path) -> set[str]:
@@ -2613,7 +2728,7 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
         print("path,text,confidence,error", flush=True)
     kept, count, status = [], 0, 0
     how = {"min_confidence": args.min_confidence, "one": args.one, "explain": args.explain}
-    with open_pool(args.cluster, predict) as pool:
+    with open_pool(args, predict) as pool:
         readings, tell = with_bar(read_pictures(paths, **pool, **how))
         for count, reading in enumerate(readings, 1):
             print_reading(reading, args.form)
