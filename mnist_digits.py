@@ -691,6 +691,62 @@ def join_pieces(marks: list[Mark]) -> list[Mark]:
     return whole
 
 
+def find_bodies(marks: list[Mark]) -> list[Box]:
+    """Return the boxes of what is neither thin nor small among marks: digits, mostly."""
+    wide = [mark.box for mark in marks if min(mark.box.w, mark.box.h) > 0.2 * max(mark.box.w, mark.box.h)]
+    return [box for box in wide if box.h > 0.5 * max(box.h for box in wide)]
+
+
+def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[Box]:
+    """Return the thin level pieces, (x, y, w, h), of printed lines: several in line, not all of them bars of digits."""
+    flat = [mark.box for mark in marks if mark.box.w > 2 * mark.box.h and mark.box.h < 0.2 * tall]
+    lines: list[list[Box]] = []
+    for box in sorted(flat):
+        line = next((line for line in lines if abs(line[-1].y + line[-1].h / 2 - box.y - box.h / 2) < 0.1 * tall), None)
+        if line:
+            line.append(box)
+        else:
+            lines.append([box])
+    printed = []
+    for line in lines:
+        free = [box for box in line if box.w > 0.8 * tall or not any(belongs(box, body, tall) for body in bodies)]
+        if free and line[-1].right - line[0].x > 1.5 * tall:
+            left, top = line[0].x, min(box.y for box in line)
+            printed.append(Box(left, top, line[-1].right - left, max(box.bottom for box in line) - top))
+    return printed
+
+
+def erase_band(mark: Mark, band: Box) -> Mark | None:
+    """Erase what of a mark lies between the edges of a band and crosses neither; return None if nothing is left."""
+    x, y, w, h = mark.box
+    top, bottom = max(band.y - 1 - y, 0), min(band.bottom + 1 - y, h)
+    if top >= bottom:
+        return mark
+    above = mark.ink[top - 1] if top else np.zeros(w, np.uint8)
+    below = mark.ink[bottom] if bottom < h else np.zeros(w, np.uint8)
+    ink = mark.ink.copy()
+    ink[top:bottom, (above < CORE) & (below < CORE)] = 0
+    return cut_to_ink(ink, x, y) if (ink >= CORE).any() else None
+
+
+def drop_form(marks: list[Mark]) -> list[Mark]:
+    """Drop what is left of the printed lines of a form: level ones, and thin upright pieces beside the digits."""
+    bodies = find_bodies(marks)
+    tall = float(np.median([body.h for body in bodies])) if bodies else 0
+    lines = find_printed(marks, bodies, tall)
+    for line in lines:
+        marks = [left for mark in marks if (left := erase_band(mark, line))]
+    if not lines or not marks:
+        return marks
+    bodies, thickness = find_bodies(marks), 1.5 * min(line.h for line in lines) + 1
+    left, right = min(body.x for body in bodies) + 0.1 * tall, max(body.right for body in bodies) - 0.1 * tall
+
+    def is_edge(box: Box) -> bool:
+        return box.w < thickness and box.h > 1.5 * box.w and not left < box.x + box.w / 2 < right
+
+    return [mark for mark in marks if not is_edge(mark.box)]
+
+
 def find_slope(marks: list[Mark]) -> float:
     """Return by how much the lines of writing fall from left to right, as dy / dx; 0 where there are too few marks.
 
@@ -803,7 +859,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     strokes, rows, error = np.zeros_like(ink), [], None
     try:
         strokes = erase_lines(keep_strokes(ink, way))
-        marks = drop_specks(drop_frames(drop_edges(find_marks(strokes), strokes.shape)))
+        marks = drop_specks(drop_form(drop_frames(drop_edges(find_marks(strokes), strokes.shape))))
         rows = [[reduce(join, marks)]] if one else arrange_rows(join_pieces(marks))
     except InputError as err:
         error = str(err)
@@ -2007,8 +2063,8 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
     certain = sorted((box for box, sure in zip(boxes, confidence > SURE, strict=True) if sure), key=lambda box: box.h)
     usual = certain[len(certain) // 2].h if certain else heights.max()
     remnant = (heights < 0.15 * usual) | ((confidence < SURE) & (heights < 0.3 * usual) & (widths < usual))
-    if len(certain) > 2:
-        remnant |= (confidence < MIN_CONFIDENCE) & (heights < 0.5 * usual)
+    if len(certain) > 2:  # a short 1 is a piece of a line, or a comma
+        remnant |= ((confidence < MIN_CONFIDENCE) | (probs.argmax(axis=1) == 1)) & (heights < 0.5 * usual)
         for index in np.flatnonzero(confidence < SURE):
             remnant[index] |= is_remnant(boxes[index], certain, size)
     return np.ones(len(boxes), bool) if remnant.all() else ~remnant

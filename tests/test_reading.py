@@ -76,3 +76,38 @@ def test_a_second_look_does_not_lose_what_was_certain(rng, tmp_path):
     row_of(page, "35", 60, 40, 20, rng)
     cv2.circle(page, (500, 100), 50, (20, 20, 20), -1)
     assert read(tmp_path / "blob.png", page).text.startswith("35")
+
+
+def form(text, keep, rng):
+    """Draw a row of digits in a printed box of which only pieces are left; of each, `keep` is how likely it is."""
+    page = plain(100, 60 * len(text) + 60)
+    right = page.shape[1] - 20
+    for start, end in (((20, 8), (right, 8)), ((20, 90), (right, 90)), ((20, 8), (20, 90)), ((right, 8), (right, 90))):
+        place, axis = min(start), int(start[0] == end[0])
+        for place in np.cumsum(rng.integers(8, 60, 60)):
+            piece = min(int(place), end[axis]), min(int(place + rng.integers(4, 50)), end[axis])
+            if rng.random() < keep and piece[0] < piece[1]:
+                ends = [(at, start[1]) if axis == 0 else (start[0], at) for at in piece]
+                cv2.line(page, *ends, (60, 60, 60), 2)
+    for place, label in enumerate(text):
+        write(page, pen(label, 58, 5, rng), 42 + 60 * place, 20, draw_samples.BLUE)
+    return page
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.6, 1])
+def test_what_is_left_of_a_printed_box_is_not_read(keep, rng, tmp_path):
+    right = 0
+    for number in range(20):
+        text = "".join(map(str, rng.integers(0, 10, rng.integers(4, 9))))
+        right += read(tmp_path / f"{number}.png", form(text, keep, rng)).text == text
+    assert right >= 17
+
+
+def test_the_bars_of_fives_in_a_row_are_no_printed_line():
+    page = np.full((200, 640), 255, np.uint8)
+    for x in range(0, 600, 150):
+        cv2.line(page, (x + 80, 40), (x + 140, 40), 0, 9)
+        cv2.line(page, (x + 80, 62), (x + 76, 100), 0, 9)
+        cv2.ellipse(page, (x + 90, 128), (38, 34), 0, -110, 140, 0, 9)
+    ((*marks,),) = md.find_digits(page).rows
+    assert [mark.box.y < 45 for mark in marks] == [True] * 4
