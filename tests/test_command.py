@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -208,8 +209,9 @@ def test_nothing_of_the_users_is_touched_in_the_output_folder(tmp_path):
     assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
 
 
-def test_a_reader_that_has_enough_ends_it_quietly(trained):
-    command = [sys.executable, str(ROOT / "mnist_digits.py"), "--no-plot", *[SAMPLE] * 300]
+@pytest.mark.parametrize("count", [300, 3000])
+def test_a_reader_that_has_enough_ends_it_quietly(count, trained):
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), "--no-plot", *[SAMPLE] * count]
     command += ["--model", str(trained / "mnist-5k.onnx")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
@@ -338,15 +340,41 @@ def test_pictures_at_an_address_are_read(monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C otherwise")
-def test_ctrl_c_leaves_whole_lines(tmp_path):
+@pytest.mark.parametrize("pictures", [["-"], [SAMPLE] * 10_000])
+def test_ctrl_c_leaves_whole_lines(pictures, tmp_path):
     (tmp_path / "paths").write_text(f"{SAMPLE}\n" * 100_000)
-    command = [sys.executable, str(ROOT / "mnist_digits.py"), "-", "--json", "--model", str(md.BUNDLED)]
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), *pictures, "--json", "--model", str(md.BUNDLED)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     with (tmp_path / "paths").open() as paths:
-        reading = subprocess.Popen(command, stdin=paths, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        reading = subprocess.Popen(command, stdin=paths, **pipes)
     lines = [reading.stdout.readline()]
-    reading.send_signal(signal.SIGINT)
+    os.killpg(reading.pid, signal.SIGINT)  # as a terminal does, to all that belong to the command
     out, err = reading.communicate()
     lines += out.splitlines()
     assert {json.loads(line)["text"] for line in lines} == {"4"}
     assert reading.returncode == 130
     assert err == "stopped; what was saved before is as it was\n"
+
+
+def test_many_pictures_are_read_in_order_by_several_processes():
+    paths = [str(ROOT / "samples" / f"{number % 10}.png") for number in range(md.MANY)]
+    paths[70] = "missing.png"
+    result = run("--json", *paths)
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [record["path"] for record in records] == paths
+    texts = [record["text"] for record in records]
+    assert texts.pop(70) is None
+    assert texts == [str(number % 10) for number in range(md.MANY) if number != 70]
+    assert (result.returncode, result.stderr) == (1, "error: missing.png: no such file; check the path\n")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for processes in /proc")
+def test_a_reading_process_that_is_lost_is_told():
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), "--json", *[SAMPLE] * 10_000]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as reading:
+        reading.stdout.readline()
+        *_, worker = Path(f"/proc/{reading.pid}/task/{reading.pid}/children").read_text().split()
+        os.kill(int(worker), signal.SIGKILL)
+        _, err = reading.communicate()
+    assert reading.returncode == 1
+    assert re.fullmatch("error: a reading process was lost.*\n", err)

@@ -111,3 +111,16 @@ def test_the_bars_of_fives_in_a_row_are_no_printed_line():
         cv2.ellipse(page, (x + 90, 128), (38, 34), 0, -110, 140, 0, 9)
     ((*marks,),) = md.find_digits(page).rows
     assert [mark.box.y < 45 for mark in marks] == [True] * 4
+
+
+def test_a_large_photo_is_read_at_half_its_size_and_its_boxes_are_those_of_the_whole(rng, tmp_path):
+    page = draw_samples.shaded(1500, 2001, rng).astype(np.float32)
+    row_of(page, "907", 1200, 900, 40, rng)
+    page = np.clip(page + rng.normal(0, 12, page.shape), 0, 255).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "photo.jpg"), page, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    assert (tmp_path / "photo.jpg").stat().st_size > md.LARGE_JPEG
+    (photo,) = md.read_pictures(tmp_path / "photo.jpg")
+    whole = read(tmp_path / "whole.png", page)
+    assert photo.text == whole.text == "907"
+    assert np.abs(np.subtract(photo.boxes, whole.boxes)).max() < 8
+    assert np.abs(np.subtract(photo.page.size, (2001, 1500))).max() < 2
