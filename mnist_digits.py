@@ -2409,13 +2409,15 @@ def draw_stages(reading: Reading) -> Figure:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def rank(reading: Reading) -> dict[str, float]:
-    """Return the bars of the page: the probability of each answer or, of several digits, of the best for each."""
-    shown = np.minimum(np.floor(reading.probs * 100) / 100, 0.99).astype(float)  # in whole per cent, and never 100
-    if len(shown) == 1:
-        return {str(digit): share for digit, share in enumerate(shown[0])}
-    best = zip(shown.argmax(axis=1), shown.max(axis=1), strict=True)
-    return {f"digit {number}: {digit}": share for number, (digit, share) in enumerate(best, 1)}
+def shown(confidence: float) -> float:
+    """Return a confidence as the page shows it: in whole per cent, cut and not rounded, and never 100."""
+    return min(math.floor(100 * confidence) / 100, 0.99)
+
+
+def list_doubts(reading: Reading) -> list[list[str]]:
+    """Return a row for each digit of a reading, the least certain first: its place, what was read, how certain."""
+    rows = zip(count(1), reading.text.replace("\n", ""), reading.probs.max(axis=1), strict=False)
+    return [[str(place), digit, f"{shown(sure):.0%}"] for place, digit, sure in sorted(rows, key=lambda row: row[2])]
 
 
 def mark_boxes(reading: Reading) -> tuple[np.ndarray, list[tuple[tuple[int, ...], str]]]:
@@ -2423,48 +2425,68 @@ def mark_boxes(reading: Reading) -> tuple[np.ndarray, list[tuple[tuple[int, ...]
     picture = reading.page.thumbnail
     scale = picture.shape[1] / reading.page.size[0]
     corners = [tuple(round(scale * side) for side in (box.x, box.y, box.right, box.bottom)) for box in reading.boxes]
-    names = [f"{number}: {digit}" for number, digit in enumerate(reading.probs.argmax(axis=1), 1)]
-    return picture, list(zip(corners, names, strict=True))
+    return picture, list(zip(corners, reading.text.replace("\n", ""), strict=True))
+
+
+def show_answer(path: str | None, predict: Predict, min_confidence: float) -> list[Any]:
+    """Return what the page shows of the picture in a file: text, error, bars, doubts, what the network saw, where."""
+    from gradio import update
+
+    hidden = update(visible=False)
+    if path is None:
+        return ["", hidden, hidden, hidden, None, None]
+    (reading,) = read_pictures([path], predict, min_confidence)
+    if reading.page.error:
+        message = update(value=f"error: {printable(Path(path).name)}: {reading.page.error}", visible=True)
+        return ["", message, hidden, hidden, None, None]
+    bars, doubts = hidden, update(value=list_doubts(reading), visible=True)
+    if len(reading.probs) == 1:
+        shares = {str(digit): shown(share) for digit, share in enumerate(reading.probs[0].tolist())}
+        bars, doubts = update(value=shares, visible=True), hidden
+    seen = cv2.resize(tile(reading.digits), None, fx=8, fy=8, interpolation=cv2.INTER_NEAREST)
+    return [reading.text, hidden, bars, doubts, seen, mark_boxes(reading)]
 
 
 def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
-    """Build the page: draw or drop a picture, see what is read. Pictures are deleted within minutes."""
+    """Build the page: draw or give a picture, see what is read. Pictures are deleted within minutes."""
     import gradio
 
-    def answer(path: str | None) -> tuple[Any, ...]:
-        """Return what the parts of the page show of the picture in a file."""
-        if path is None:
-            return "", None, None, None
-        (reading,) = read_pictures([path], predict, min_confidence)
-        if reading.page.error:
-            return f"error: {Path(path).name}: {reading.page.error}", None, None, None
-        seen = cv2.resize(tile(reading.digits), None, fx=8, fy=8, interpolation=cv2.INTER_NEAREST)
-        return reading.text, rank(reading), seen, mark_boxes(reading)
+    def answer(path: str | None) -> list[Any]:
+        return show_answer(path, predict, min_confidence)
 
-    def answer_drawing(drawn: dict[str, Any] | None) -> tuple[Any, ...]:
-        """Return what they show of a drawing; nothing of a blank one."""
+    def answer_drawing(drawn: dict[str, Any] | None) -> list[Any]:
         path = drawn and drawn["composite"]
-        return answer(path if path and np.ptp(open_gray(path)[0]) else None)
+        return answer(path if path and np.ptp(open_gray(path)[0]) else None)  # a blank sheet asks nothing
 
     sheet = np.full((400, 400, 3), 255, np.uint8)
     pen = gradio.Brush(default_size=24, colors=["#000000"], color_mode="fixed")
     with gradio.Blocks(title="mnist_digits", analytics_enabled=False, delete_cache=(600, 600)) as page, gradio.Row():
-        with gradio.Column():
+        with gradio.Column(min_width=340):
             with gradio.Tab("Draw"):
                 canvas = {"canvas_size": (400, 400), "fixed_canvas": True, "layers": False, "transforms": ()}
-                drawing = gradio.Sketchpad(sheet, type="filepath", format="png", brush=pen, show_label=False, **canvas)
-            with gradio.Tab("Picture"):
+                canvas |= {"height": 450, "show_label": False}
+                drawing = gradio.Sketchpad(sheet, type="filepath", format="png", brush=pen, **canvas)
+                clear = gradio.Button("Clear", size="lg", elem_id="clear")
+            with gradio.Tab("File"):
                 file = gradio.File(label="Drop a picture here", type="filepath")
-            where = gradio.AnnotatedImage(label="Where", elem_id="where", height=300, buttons=[])
-        with gradio.Column():
-            text = gradio.Textbox(label="Read", elem_id="read")
-            shares = gradio.Label(label="Probabilities", elem_id="bars", show_heading=False)
-            seen = gradio.Image(label="What the network saw", elem_id="seen", image_mode="L", height=260, buttons=[])
-        parts = [text, shares, seen, where]
-        how = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
-        drawing.change(answer_drawing, drawing, parts, **how)
-        drawing.clear(lambda: sheet, None, drawing, **how)  # without a sheet, the pen would have to be taken up again
+            with gradio.Tab("Camera, clipboard, samples"):
+                image = gradio.Image(sources=["webcam", "clipboard"], type="filepath", format="png", label="Picture")
+                gradio.Examples([str(path) for path in sorted(SAMPLES.glob("*.[jp][pn]g"))], image, label="Samples")
+        with gradio.Column(min_width=340):
+            plain = {"format": "png", "buttons": []}
+            parts = [
+                gradio.Textbox(label="Read", elem_id="read", placeholder="write a digit, or several"),
+                gradio.Markdown(elem_id="error", visible=False),
+                gradio.Label(label="Probabilities", elem_id="bars", show_heading=False, visible=False),
+                gradio.Dataframe(elem_id="doubts", headers=["place", "digit", "certain"], visible=False),
+                gradio.Image(label="What the network saw", image_mode="L", height=260, **plain),
+                gradio.AnnotatedImage(label="Where", elem_id="where", height=300, **plain),
+            ]
+        how = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+        drawing.input(answer_drawing, drawing, parts, **how)  # unlike change, it comes with the first stroke, too
+        gradio.on([clear.click, drawing.clear], lambda: [sheet, *answer(None)], None, [drawing, *parts], **how)
         file.change(answer, file, parts, **how)
+        image.change(answer, image, parts, **how)
     return page
 
 
@@ -2806,6 +2828,7 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
 
 def run_web_page(args: argparse.Namespace, model: Path) -> int:
     """Serve the page until Ctrl-C, to this machine alone unless a host is given."""
+    os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="mnist_digits-"))  # nobody else's
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*"}
     try:
         import gradio
@@ -2818,6 +2841,7 @@ def run_web_page(args: argparse.Namespace, model: Path) -> int:
             server_name=host,
             server_port=port,
             theme=gradio.themes.Default(font="sans-serif", font_mono="monospace"),  # others come from the internet
+            css="#read textarea, #read input {font-size: 2rem} #error {color: #c8401f}",
             max_file_size=LARGEST_UPLOAD,
             share=False,
             ssr_mode=False,
