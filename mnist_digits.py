@@ -332,6 +332,17 @@ def decode_other(content: np.ndarray) -> np.ndarray | None:
     return picture if turned is None else turned
 
 
+def name_kind(content: np.ndarray) -> str:
+    """Return what a file that is no picture for OpenCV seems to be, from its first bytes."""
+    start = content[:300].tobytes()
+    if start[4:8] == b"ftyp" and start[8:12] in {b"heic", b"heix", b"mif1", b"msf1", b"hevc"}:
+        return "HEIC, from an iPhone"
+    kinds = {b"%PDF": "PDF", b"PK\x03\x04": "ZIP", b"<svg": "SVG", b"<?xml": "SVG or other XML"}
+    return next(
+        (kind for magic, kind in kinds.items() if start.lstrip().startswith(magic)), "damaged, or not one at all"
+    )
+
+
 def decode_picture(content: np.ndarray) -> tuple[np.ndarray, int]:
     """Decode a picture file to uint8: (H, W) gray, or (H, W, 3 or 4) BGR and alpha, without alpha turned by EXIF.
 
@@ -342,7 +353,7 @@ def decode_picture(content: np.ndarray) -> tuple[np.ndarray, int]:
     except cv2.error as err:
         raise InputError(f"cannot be decoded ({err.err}); save it below 52 megapixels, as PNG or JPEG") from err
     if picture is None:
-        raise InputError("not a whole picture; save it again as PNG or JPEG")
+        raise InputError(f"not a picture this program can read ({name_kind(content)}); save it as PNG or JPEG")
     return picture if picture.dtype == np.uint8 else to_uint8(picture), times
 
 
@@ -993,7 +1004,7 @@ def load_npz(path: Path) -> tuple[np.ndarray, ...]:
     except KeyError as err:
         raise InputError(f"{path}: {err.args[0]}; expected x_train, y_train, x_test and y_test") from err
     except Exception as err:  # a damaged archive raises whatever zipfile, zlib or NumPy stumble over
-        raise InputError(f"{path}: not a whole .npz file ({err}); download or save it again") from err
+        raise InputError(f"{path}: not a complete .npz file ({err}); download or save it again") from err
 
 
 def find_fault(x: np.ndarray, y: np.ndarray) -> str | None:
@@ -1684,7 +1695,7 @@ def load_checkpoint(network: keras.Model, path: Path) -> tuple[int, dict[str, li
         network.load_weights(path)
         history = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError) as err:
-        raise InputError(f"{path}: cannot be resumed from; start anew without --resume") from err
+        raise InputError(f"{path}: damaged checkpoint; start again without --resume") from err
     steps = int(ops.convert_to_numpy(network.optimizer.iterations))
     for layer in network.layers:
         if hasattr(layer, "seed_generator"):  # counts the steps as well
@@ -1972,15 +1983,12 @@ def open_session(content: bytes) -> onnxruntime.InferenceSession:
 
 
 def load_facts(path: Path) -> dict[str, str]:
-    """Return what an .onnx file says of its network."""
+    """Return the metadata of an .onnx file, {} if it has none: accuracy, data, settings, versions."""
     check_size(path)
     try:
-        facts = open_session(path.read_bytes()).get_modelmeta().custom_metadata_map
+        return open_session(path.read_bytes()).get_modelmeta().custom_metadata_map
     except Exception as err:  # ONNX Runtime has a class of its own for each kind of damage
-        raise InputError(f"{path}: not a sound .onnx file; save it again or give another") from err
-    if not facts:
-        raise InputError(f"{path}: says nothing of itself; train it with mnist_digits.py to have that")
-    return facts
+        raise InputError(f"{path}: not a readable .onnx file; save it again or choose another") from err
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -2201,10 +2209,8 @@ def read_pictures(
         while waiting:
             yield from waiting.popleft().result()
     finally:  # as after Ctrl-C
-        for lot in waiting:
-            lot.cancel()
         if not pool:
-            executor.shutdown()
+            executor.shutdown(cancel_futures=True)
 
 
 def percent(confidence: float) -> str:
@@ -2495,6 +2501,7 @@ def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+LEAST_ACCURACY = 0.9  # on its test digits; a network below it has not learnt to read
 ROOM = 100e6  # bytes for each member, more than the largest network takes with its checkpoint
 TRAINING_DEFAULTS = {
     "data": "mnist",
@@ -2597,10 +2604,10 @@ def compare_settings(path: Path, asked: dict[str, Any]) -> None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:
-        raise InputError(f"{path.parent}: no training to go on with; start anew without --resume") from err
+        raise InputError(f"{path.parent}: no stopped training to resume; start one without --resume") from err
     other = ", ".join(name for name in asked if asked[name] != kept.get(name))
     if other:
-        raise InputError(f"{path.parent}: the training there has other {other}; give the same, or leave out --resume")
+        raise InputError(f"{path.parent}: the stopped training used other {other}; repeat them or omit --resume")
 
 
 @contextmanager
@@ -2625,7 +2632,7 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
                 compare_settings(path, asked)
             else:
                 if path.is_file():
-                    say("starting anew; --resume would have gone on with the training that was stopped here")
+                    say("starting again; --resume would have continued the training that was stopped here")
                 for old in folder.glob("*.*"):
                     old.unlink()
                 save_json(path, asked)
@@ -2691,11 +2698,12 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     return path
 
 
-def print_reading(reading: Reading, form: str | None) -> None:
+def print_reading(reading: Reading, form: str | None, model: Path) -> None:
     """Print a reading as a line: JSON, CSV, or path, text and confidence parted by tabs if it has any."""
     path, error = reading.page.path, reading.page.error
     if form == "json":
-        print(json.dumps(to_record(reading)) + "\n", end="", flush=True)  # in one go, whatever comes in between
+        record = to_record(reading) | {"network": str(model)}
+        print(json.dumps(record) + "\n", end="", flush=True)  # in one go, whatever comes in between
     elif form == "csv":
         line = io.StringIO()
         csv.writer(line, lineterminator="\n").writerow(
@@ -2718,6 +2726,9 @@ def open_processes() -> Iterator[Executor]:
     context = multiprocessing.get_context("spawn")  # alike on all systems; a fork would take over locks held by threads
     try:
         with ProcessPoolExecutor(os.cpu_count(), context, start_worker) as pool:
+            handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what the processes that start now take over
+            pool.submit(int)
+            signal.signal(signal.SIGINT, handler)
             try:
                 yield pool
             except BaseException:  # Ctrl-C, say: what they still do is of no use
@@ -2798,6 +2809,7 @@ def with_bar(readings: Iterable[Reading]) -> tuple[Iterable[Reading], Callable[[
 def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) -> int:
     """Read pictures, print what they say and draw it; return 1 if any could not be read, else 0."""
     predict = load_network(model)
+    say(f"reading with {describe_network(model)}")
     paths = picture_paths(args.images or [str(SAMPLES)])
     if args.skip_read:
         read = load_paths(args.skip_read)
@@ -2809,7 +2821,7 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
     with open_pool(args, predict) as pool:
         readings, tell = with_bar(read_pictures(paths, **pool, **how))
         for count, reading in enumerate(readings, 1):
-            print_reading(reading, args.form)
+            print_reading(reading, args.form, model)
             if reading.page.error:
                 tell(f"error: {printable(reading.page.path)}: {reading.page.error}")
                 status = 1
@@ -2852,6 +2864,7 @@ def run_web_page(args: argparse.Namespace, model: Path) -> int:
     except Exception as err:  # of Gradio, its server or the client it looks at itself with
         raise InputError(f"{host}:{port}: cannot listen there; try another --host or --port") from err
     say(f"draw at {url}; Ctrl-C ends it")
+    say(f"reading with {describe_network(model)}")
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(1)  # on Windows, nothing longer can be interrupted
@@ -2860,9 +2873,24 @@ def run_web_page(args: argparse.Namespace, model: Path) -> int:
 
 
 def find_network(output: Path) -> Path:
-    """Return the network to read with: one trained here on MNIST, else the bundled one."""
+    """Return the network to read with: one trained here on MNIST with success, else the bundled one."""
     path = output / "mnist.onnx"
-    return path if os.path.isfile(path) else BUNDLED
+    if not os.path.isfile(path):
+        return BUNDLED
+    accuracy = float(load_facts(path).get("accuracy", 1))
+    if accuracy >= LEAST_ACCURACY:
+        return path
+    say(f"{path} reads only {accuracy:.1%} of its test digits; name it with --model to read with it all the same")
+    return BUNDLED
+
+
+def describe_network(path: Path) -> str:
+    """Say which network it is and, where its file tells, how good."""
+    facts = {} if path.suffix == ".keras" else load_facts(path)
+    name = "the bundled network" if path == BUNDLED else str(path)
+    known = {"accuracy", "data"} <= facts.keys()
+    accuracy = f" ({float(facts['accuracy']):.2%} of the test digits of {facts['data']})" if known else ""
+    return printable(name + accuracy)
 
 
 def show(figures: list[Figure]) -> None:
@@ -2883,9 +2911,12 @@ def show(figures: list[Figure]) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train if asked to, then read; return the exit status."""
     figures: list[Figure] = []
-    model = args.model or find_network(args.output)
+    model = args.model or (args.output / "mnist.onnx" if args.train else find_network(args.output))
     if args.model_info:
-        for fact, value in load_facts(model).items():
+        facts = load_facts(model)
+        if not facts:
+            raise InputError(f"{model}: contains no metadata; networks trained by mnist_digits.py do")
+        for fact, value in facts.items():
             print(printable(f"{fact}: {value}"), flush=True)
         return 0
     if args.train:
@@ -2967,7 +2998,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     count = number(int, 1, 1_000_000, "a whole number from 1")
     add("--epochs", type=count, metavar="N", help=f"passes over the training digits ({by_network('epochs')})")
     add("--batch-size", type=count, metavar="N", help=f"digits per step ({by_network('batch_size')})")
-    rate = number(float, 1e-9, 10, "a learning rate above 0")
+    rate = number(float, 1e-9, 10, "a learning rate above 0 and up to 10")
     add(
         "--learning-rate",
         type=rate,
@@ -2993,9 +3024,19 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
         "--members",
         type=number(int, 1, 100, "a whole number from 1 to 100"),
         metavar="N",
-        help=f"train N networks with successive seeds and unite them ({default['members']})",
+        help=f"train N networks with successive seeds and combine them into one ({default['members']})",
     )
     add("--resume", action="store_true", default=None, help="go on with a training that was stopped")
+
+
+EXAMPLES = f"""examples:
+  mnist_digits.py photo.jpg scans/        read a picture and a folder
+  mnist_digits.py photo.jpg --json        the same for programs
+  mnist_digits.py                         train on MNIST, then read samples/
+  mnist_digits.py --epochs 1 --train 7.png
+
+formats: {", ".join(suffix[1:] for suffix in sorted(PICTURE_SUFFIXES))}; one per file, of animations the first picture
+exit status: 0 all read, 1 something could not be read or done, 2 wrong command line, 130 stopped with Ctrl-C"""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -3004,11 +3045,19 @@ def build_parser() -> argparse.ArgumentParser:
         prog="mnist_digits.py",
         usage="%(prog)s [options] [IMAGE|FOLDER ...]",
         description="Read handwritten digits from pictures. Without any picture: train on MNIST and read samples/.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("images", nargs="*", metavar="IMAGE|FOLDER", help="pictures to read, folders of them; -: paths from stdin")
     add("--train", action="store_true", help="train first, then read")
-    add("--output", type=Path, default=Path("output"), metavar="DIR", help="networks and figures go here (output/)")
+    add(
+        "--output",
+        type=Path,
+        default=Path("output"),
+        metavar="DIR",
+        help="where networks and figures are saved (default: output/)",
+    )
     add("--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit")
     add_reading_flags(parser.add_argument_group("reading"))
     add_web_flags(parser.add_argument_group("drawing"))
@@ -3019,7 +3068,10 @@ def build_parser() -> argparse.ArgumentParser:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Parse the command line; refuse flags that cannot go together with exit status 2."""
     parser = build_parser()
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
+    reads = any((args.form, args.plot, args.one, args.explain, args.skip_read, args.cluster))
+    if reads and not (args.images or args.train or args.model_info or args.web):
+        parser.error("no pictures to read; name them, or - for paths on stdin, or add --train to train first")
     args.train = args.train or not (args.images or args.model_info or args.web)
     for name, default in TRAINING_DEFAULTS.items():
         if getattr(args, name) is None:
@@ -3034,7 +3086,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     if args.web and any((args.images, args.form, args.plot, args.one, args.explain, args.skip_read, args.cluster)):
         parser.error("--web opens a page to draw on; leave out pictures and what is for reading them")
     if not args.images and (args.skip_read or args.cluster):
-        parser.error("--skip-read and --cluster are for reading pictures; name them, or - for paths on stdin")
+        parser.error("--skip-read and --cluster are for pictures; name them, or - for paths on stdin")
     if not args.web and (args.host or args.port):
         parser.error("--host and --port are for the page; add --web")
     if args.model_info and any((args.train, args.images, args.web, args.form)):
@@ -3067,7 +3119,7 @@ def main(argv: list[str] | None = None) -> int:
         say("error: stdout: no space left; make room" + ("" if args.train else ", and go on with --skip-read"))
         return 1
     except KeyboardInterrupt:
-        say("stopped; what was saved before is as it was")
+        say("stopped; earlier files are unchanged")
         if args.train and os.path.isfile(settings_file(args.output)):
             say("the same command with --resume goes on")
         return 130

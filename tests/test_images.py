@@ -138,7 +138,7 @@ def test_impossible_names_are_told():
 BAD_FILES = {
     "missing.png": (None, "no such file"),
     "empty.png": (b"", "the file is empty"),
-    "text.png": (b"these are words, not pixels\n" * 20, "not a whole picture"),
+    "text.png": (b"these are words, not pixels\n" * 20, "not a picture this program can read"),
     "blank.png": (cv2.imencode(".png", plain(60, 60))[1].tobytes(), "no digit found"),
     "dot.png": (cv2.imencode(".png", plain(1, 1))[1].tobytes(), "no digit found"),
     "clear.png": (cv2.imencode(".png", np.zeros((50, 50, 4), np.uint8))[1].tobytes(), "no digit found"),

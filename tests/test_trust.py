@@ -67,11 +67,11 @@ def test_a_training_killed_and_resumed_ends_as_if_never_stopped(small, tmp_path)
 def test_only_the_same_training_is_resumed(small, tmp_path, capsys):
     training = [*TRAINING, "--data", small, "--output", str(tmp_path), "--resume"]
     assert md.main(training) == 1
-    assert "no training to go on with" in capsys.readouterr().err
+    assert "no stopped training to resume" in capsys.readouterr().err
     (tmp_path / "checkpoint").mkdir(exist_ok=True)
     (tmp_path / "checkpoint" / "settings.json").write_text('{"seed": 7}')
     assert md.main(training) == 1
-    assert "has other data, network, seed, members" in capsys.readouterr().err
+    assert "used other data, network, seed, members" in capsys.readouterr().err
 
 
 def test_two_trainings_in_one_folder_do_not_mix(small, tmp_path, capsys):
@@ -251,7 +251,7 @@ def test_any_name_leaves_the_output_parseable(tmp_path):
 
     def run(*more, **variables):
         done = subprocess.run([*read, *more], capture_output=True, env=os.environ | {"LC_ALL": "C"} | variables)
-        assert (done.returncode, done.stderr) == (0, b"")
+        assert (done.returncode, done.stderr.count(b"\n")) == (0, 1), "nothing but which network reads"
         return done.stdout.decode()
 
     lines = run().splitlines()
@@ -375,7 +375,7 @@ def test_closed_outputs_end_it_quietly(closed):
     command = f"{sys.executable} {ROOT / 'mnist_digits.py'} {SAMPLE} gone.png --model {md.BUNDLED} --no-plot {closed}"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == ("" if "2" in closed else "error: gone.png: no such file; check the path\n")
+    assert done.stderr.splitlines()[1:] == ([] if "2" in closed else ["error: gone.png: no such file; check the path"])
     assert done.stdout == ("" if closed.startswith(">") else f"{SAMPLE}\t4\t99.9%\n")
 
 
@@ -409,7 +409,7 @@ def test_a_full_disk_under_stdout_is_told(arguments):
     command = f"{sys.executable} {ROOT / 'mnist_digits.py'} {arguments} --model {md.BUNDLED} > /dev/full"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "error: stdout: no space left; make room, and go on with --skip-read\n"
+    assert done.stderr.splitlines()[-1] == "error: stdout: no space left; make room, and go on with --skip-read"
 
 
 def assert_centred(digit):
