@@ -44,7 +44,7 @@ def test_a_killed_worker_loses_nothing_and_doubles_nothing(cluster):
     paths, predict = SAMPLES * 40, md.load_network(md.BUNDLED)
     with distributed.Client(cluster) as client:
         workers = client.run(os.getpid)
-    with md.open_pool(cluster, predict) as pool:
+    with md.open_cluster(cluster, predict) as pool:
         readings = md.read_pictures(paths, **pool)
         there = [next(readings)]
         os.kill(min(workers.values()), getattr(signal, "SIGKILL", signal.SIGTERM))
