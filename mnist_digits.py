@@ -1634,7 +1634,7 @@ def make_batches(
     from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
     flow = ImageDataGenerator(dtype=x.dtype).flow(x[..., np.newaxis], batch_size=recipe.batch_size, seed=seed)
-    flow.total_batches_seen = step  # with the seed, it decides on the order, so that --resume goes on as it was
+    flow.total_batches_seen = step  # with the seed, it decides on the order, so that a stopped training goes on so
     fresh = math.ceil((recipe.others * recipe.batch_size + devices) / SHOWINGS)
     others = (
         replay(partial(others_drawer(x, targets), fresh), seed, step) if recipe.others else repeat((x[:0], targets[:0]))
@@ -1695,7 +1695,7 @@ def load_checkpoint(network: keras.Model, path: Path) -> tuple[int, dict[str, li
         network.load_weights(path)
         history = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError) as err:
-        raise InputError(f"{path}: damaged checkpoint; start again without --resume") from err
+        raise InputError(f"{path}: damaged checkpoint; start again with --restart") from err
     steps = int(ops.convert_to_numpy(network.optimizer.iterations))
     for layer in network.layers:
         if hasattr(layer, "seed_generator"):  # counts the steps as well
@@ -2513,7 +2513,7 @@ TRAINING_DEFAULTS = {
     "no_augment": False,
     "seed": 0,
     "members": 1,
-    "resume": False,
+    "restart": False,
 }
 
 
@@ -2594,52 +2594,36 @@ def settings(args: argparse.Namespace, data: Data, recipe: Recipe) -> dict[str, 
     return {"data": data.name} | given | {name: value for name, value in recipe._asdict().items() if name != "layers"}
 
 
-def settings_file(output: Path) -> Path:
-    """Return where a training keeps, beside its checkpoints, what it was asked for until it has ended."""
-    return output / "checkpoint" / "settings.json"
-
-
-def compare_settings(path: Path, asked: dict[str, Any]) -> None:
-    """Raise InputError unless the training to be resumed was asked for just so."""
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise InputError(f"{path.parent}: no stopped training to resume; start one without --resume") from err
-    other = ", ".join(name for name in asked if asked[name] != kept.get(name))
-    if other:
-        raise InputError(f"{path.parent}: the stopped training used other {other}; repeat them or omit --resume")
-
-
 @contextmanager
 def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> Iterator[Path]:
-    """Yield the folder for checkpoints: that of the run to be resumed, else an empty one; remove it in the end.
+    """Yield the folder for the checkpoints of this very training, with those it left when it was stopped.
 
-    It holds what was asked for, so that nothing else is gone on with, and is locked against a second run.
+    Its name is a digest of settings, data and versions, so that no other command touches it. One training at a time
+    has the output folder; the checkpoints are removed when it has ended well.
     """
     from filelock import FileLock, Timeout
 
     room, needed = shutil.disk_usage(args.output).free, ROOM * args.members
     if room < needed:
         raise InputError(f"{args.output}: only {room / 1e6:,.0f} MB left there; make room for {needed / 1e6:,.0f} MB")
-    path = settings_file(args.output)
-    folder = path.parent
-    digest = hashlib.sha256(data.x_train.tobytes() + data.y_train.tobytes()).hexdigest()
-    asked = settings(args, data, recipe) | {"sha256 of the data": digest}
-    make_folder(folder)
+    asked = json.dumps(settings(args, data, recipe) | versions()).encode()
+    digest = hashlib.sha256(asked + data.x_train.tobytes() + data.y_train.tobytes()).hexdigest()
+    folder = args.output / "checkpoint" / digest[:12]
+    make_folder(folder.parent)
     try:
-        with FileLock(folder / "lock", timeout=0):
-            if args.resume:
-                compare_settings(path, asked)
-            else:
-                if path.is_file():
-                    say("starting again; --resume would have continued the training that was stopped here")
-                for old in folder.glob("*.*"):
-                    old.unlink()
-                save_json(path, asked)
-            yield folder
+        held = FileLock(folder.parent / "lock").acquire(timeout=0)
     except Timeout as err:
-        raise InputError(f"{folder}: in use by another training; wait for it or choose another --output") from err
-    shutil.rmtree(folder, ignore_errors=True)
+        raise InputError(f"{folder.parent}: in use by another training; wait or choose another --output") from err
+    with held:
+        if args.restart:
+            shutil.rmtree(folder, ignore_errors=True)
+        elif any(folder.glob("*.h5")):
+            say("continuing the training that was stopped; --restart would start it again")
+        make_folder(folder)
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+    if not list(folder.parent.glob("*/")):
+        shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 def save_training(
@@ -2678,7 +2662,7 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     with checkpoint_folder(args, data, recipe) as folder:
         seeds = range(args.seed, args.seed + args.members)
         network, members, history = train_members(recipe, data, args.validation_split, seeds, folder, say)
-        seconds = len(members) * sum(history.pop("seconds"))  # of all members' epochs, those before a --resume too
+        seconds = len(members) * sum(history.pop("seconds"))  # of all members' epochs, those before a stop too
         tested = [test(each, data) for each in dict.fromkeys([network, *members])]  # one alone is its only member
         probs, measured = tested[0]
         measured |= {
@@ -3026,7 +3010,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help=f"train N networks with successive seeds and combine them into one ({default['members']})",
     )
-    add("--resume", action="store_true", default=None, help="go on with a training that was stopped")
+    add("--restart", action="store_true", default=None, help="start again where the same training was stopped")
 
 
 EXAMPLES = f"""examples:
@@ -3120,8 +3104,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         say("stopped; earlier files are unchanged")
-        if args.train and os.path.isfile(settings_file(args.output)):
-            say("the same command with --resume goes on")
+        if args.train and any((args.output / "checkpoint").glob("*/*.h5")):
+            say("the same command continues after the last complete epoch")
         return 130
 
 

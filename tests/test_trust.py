@@ -48,12 +48,14 @@ def test_a_training_killed_and_resumed_ends_as_if_never_stopped(small, tmp_path)
     killed.mkdir()
     shutil.copy(never / "small.onnx", killed)
     for line in ("training", "epoch 1", "epoch 3"):
-        resume = ["--resume"] if line.startswith("epoch 3") else []
-        assert train(killed, "--data", small, *resume, until=line)[0] != 0
+        assert train(killed, "--data", small, until=line)[0] != 0
         assert len(list(md.read_pictures([str(SAMPLE)], md.load_network(killed / "small.onnx")))) == 1
-    seconds = json.loads((killed / "checkpoint" / "seed-0.weights.json").read_text())["seconds"]
-    status, err = train(killed, "--data", small, "--resume")
+    assert train(killed, "--data", small, "--epochs", "1", "--seed", "5")[0] == 0, "another command in between"
+    (checkpoint,) = killed.glob("checkpoint/*/seed-0.weights.json")
+    seconds = json.loads(checkpoint.read_text())["seconds"]
+    status, err = train(killed, "--data", small)
     assert status == 0
+    assert "continuing the training that was stopped" in err
     assert "epoch 4/4" in err
     assert "epoch 2/4" not in err
     expected, metrics = (json.loads((folder / "metrics.json").read_text()) for folder in (never, killed))
@@ -64,14 +66,16 @@ def test_a_training_killed_and_resumed_ends_as_if_never_stopped(small, tmp_path)
     assert not (killed / "checkpoint").exists()
 
 
-def test_only_the_same_training_is_resumed(small, tmp_path, capsys):
-    training = [*TRAINING, "--data", small, "--output", str(tmp_path), "--resume"]
-    assert md.main(training) == 1
-    assert "no stopped training to resume" in capsys.readouterr().err
-    (tmp_path / "checkpoint").mkdir(exist_ok=True)
-    (tmp_path / "checkpoint" / "settings.json").write_text('{"seed": 7}')
-    assert md.main(training) == 1
-    assert "used other data, network, seed, members" in capsys.readouterr().err
+def test_a_stopped_training_can_be_started_again_and_a_damaged_one_says_so(small, tmp_path):
+    assert train(tmp_path, "--data", small, until="epoch 2")[0] != 0
+    (checkpoint,) = tmp_path.glob("checkpoint/*/*.weights.h5")
+    checkpoint.write_bytes(b"damaged")
+    status, err = train(tmp_path, "--data", small)
+    assert status == 1
+    assert "damaged checkpoint; start again with --restart" in err
+    status, err = train(tmp_path, "--data", small, "--restart")
+    assert status == 0
+    assert "epoch 1/4" in err
 
 
 def test_two_trainings_in_one_folder_do_not_mix(small, tmp_path, capsys):
