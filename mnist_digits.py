@@ -2710,8 +2710,8 @@ def open_processes() -> Iterator[Executor]:
     context = multiprocessing.get_context("spawn")  # alike on all systems; a fork would take over locks held by threads
     try:
         with ProcessPoolExecutor(os.cpu_count(), context, start_worker) as pool:
-            handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what the processes that start now take over
-            pool.submit(int)
+            handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes, which start now, take it over
+            pool.map(int, range(os.cpu_count() or 1))
             signal.signal(signal.SIGINT, handler)
             try:
                 yield pool

@@ -106,7 +106,11 @@ def test_pickled_truncated_and_incomplete_files_are_refused(tmp_path):
     whole = (tmp_path / "pickled.npz").read_bytes()
     (tmp_path / "half.npz").write_bytes(whole[: len(whole) // 2])
     np.savez(tmp_path / "bare.npz", x_train=X)
-    for path, sentence in ((pickled, "allow_pickle"), (tmp_path / "half.npz", "not a whole"), ("bare.npz", "x_train")):
+    for path, sentence in (
+        (pickled, "allow_pickle"),
+        (tmp_path / "half.npz", "not a complete"),
+        ("bare.npz", "x_train"),
+    ):
         with pytest.raises(md.InputError, match=sentence):
             md.load_data(str(tmp_path / path))
 
