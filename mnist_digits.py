@@ -50,10 +50,10 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Process
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache, partial, reduce
 from importlib import import_module
-from itertools import chain, count, groupby, islice, repeat
+from itertools import chain, count, groupby, islice, pairwise, repeat, takewhile
 from pathlib import Path
 from textwrap import fill
-from threading import Lock
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a damaged file, our own sentence tells
@@ -77,7 +77,9 @@ FIELD = 28  # MNIST's pictures are 28 x 28, ...
 BOX = 20  # the longer side of the digit fills 20 of them, ...
 CENTROID = 14.0  # and its centre of mass lies on pixel 14.0 (14.01, 14.00 over the 60,000)
 
-PICTURE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+PICTURE_SUFFIXES = {
+    *(".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+}
 CORE = 102  # of 255, the ink that makes a stroke: 0.8 of Otsu's threshold, for pressure varies along it
 THIN_STROKE = 0.11  # of a digit's longer side: a thin pen in MNIST, 2.2 of 20 pixels
 FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
@@ -225,17 +227,28 @@ def natural(name: str) -> list[Any]:
     return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", name)]
 
 
-def walk(folder: str) -> Iterator[str]:
-    """Yield the pictures in a folder and all below it, one folder after the other; the folder itself if it has none."""
-    empty = True
-    unreadable = []
+def silent(sentence: str) -> None:
+    """Tell nothing."""
+
+
+def walk(folder: str, tell: Callable[[str], None] = silent) -> Iterator[str]:
+    """Yield the pictures in a folder and all below it, one folder after the other; the folder itself if it has none.
+
+    Tells which files were left out; hidden ones are left out silently.
+    """
+    empty, unreadable, others = True, [], []
     for inside, folders, names in os.walk(folder, onerror=lambda err: unreadable.append(err.filename)):
         folders.sort(key=natural)
-        for name in sorted(names, key=natural):
+        for name in sorted((name for name in names if name[0] != "."), key=natural):
             path = Path(inside, name)
-            if path.suffix.lower() in PICTURE_SUFFIXES and name[0] != "." and os.path.isfile(path):
+            if path.suffix.lower() in PICTURE_SUFFIXES and os.path.isfile(path):
                 empty = False
                 yield str(path)
+            else:
+                others.append(printable(name))
+    if others:
+        shown = ", ".join(others[:5]) + ", ..." * (len(others) > 5)
+        tell(f"{printable(folder)}: left out {len(others)} that are not pictures by their names: {shown}")
     yield from unreadable or [folder] * empty  # to be told of
 
 
@@ -251,15 +264,15 @@ def listed_paths(stream: BinaryIO) -> Iterator[str]:
         yield os.fsdecode(rest.removesuffix(carriage_return))
 
 
-def picture_paths(arguments: Iterable[str]) -> Iterator[str]:
-    """Yield the pictures that files, folders and, for "-", the paths on stdin name; no more is listed than is taken."""
+def picture_paths(arguments: Iterable[str], tell: Callable[[str], None] = silent) -> Iterator[str]:
+    """Yield the pictures that files, folders and, for "-", the paths on stdin name, lazily."""
     for argument in arguments:
         if argument == "-" and not sys.stdin:
             raise InputError("stdin is closed; name the pictures, or a file to read their paths from with <")
         if argument == "-":
-            yield from picture_paths(path for path in listed_paths(sys.stdin.buffer) if path != "-")
+            yield from picture_paths((path for path in listed_paths(sys.stdin.buffer) if path != "-"), tell)
         elif os.path.isdir(argument):  # unlike Path's, takes any string, an empty and an overlong one
-            yield from walk(argument)
+            yield from walk(argument, tell)
         else:
             yield argument
 
@@ -306,11 +319,13 @@ def read_bytes(path: str) -> np.ndarray:
 
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:
-    """Scale a picture of 16 bits, or of anything else of which the largest is white, to 0 .. 255; `picture` is lost."""
+    """Scale a picture of 16 bits to 0 .. 255; others from their least to their greatest value; `picture` is lost."""
     if picture.dtype == np.uint16:
         return cv2.convertScaleAbs(picture, alpha=1 / 257)
     np.nan_to_num(picture, copy=False, posinf=0, neginf=0)  # in its place: a picture of floats can take a gigabyte
-    return cv2.convertScaleAbs(picture, alpha=255 / max(float(picture.max()), 1e-6))
+    least, greatest = float(picture.min()), float(picture.max())
+    scale = 255 / max(greatest - least, 1e-6)
+    return cv2.convertScaleAbs(picture, alpha=scale, beta=-least * scale)
 
 
 def decode_jpeg(content: np.ndarray) -> tuple[np.ndarray | None, int]:
@@ -395,6 +410,13 @@ def shrink(gray: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(gray, size, interpolation=cv2.INTER_AREA) if scale < 1 else gray
 
 
+def downsample(gray: np.ndarray, side: int) -> np.ndarray:
+    """Return a picture at most `side` pixels wide and high, by averaging whole blocks, faster than `shrink`."""
+    times = math.ceil(max(gray.shape) / side)
+    height, width = (max(length // times, 1) for length in gray.shape)
+    return cv2.resize(gray[: height * times, : width * times], (width, height), interpolation=cv2.INTER_AREA)
+
+
 def disc(diameter: float) -> np.ndarray:
     """Return a round structuring element of at least 3 pixels, for a pixel's own width is none."""
     diameter = max(int(diameter) | 1, 3)
@@ -422,7 +444,7 @@ def find_sheet(gray: np.ndarray) -> np.ndarray | None:
 
 def cover_desk(gray: np.ndarray) -> np.ndarray:
     """Cover what lies around a sheet of paper, and its edges, with the shade of the sheet; gray (H, W) uint8."""
-    small = shrink(gray, 256)
+    small = downsample(gray, 256)
     sheet = find_sheet(small) if max(gray.shape) >= 100 else None
     if sheet is None:
         return gray
@@ -440,8 +462,8 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     The skewness of the deviations from a wide mean has its sign, under any light. Where ink fills nearly half of the
     picture and the skewness says little, ink is what leaves less room for a disc: strokes are narrower than paper.
     """
-    small = shrink(gray, 128)  # no detail is asked for, ...
-    tiny = shrink(small, 32).astype(np.float32)  # ... least of all by a wide mean
+    small = downsample(gray, 128)  # no detail is asked for, ...
+    tiny = downsample(small, 32).astype(np.float32)  # ... least of all by a wide mean
     wide = cv2.resize(cv2.GaussianBlur(tiny, (0, 0), max(tiny.shape) / 4), small.shape[::-1])
     deviation = (small - wide).ravel()
     deviation -= deviation.mean()
@@ -2049,10 +2071,21 @@ def read_digits(digits: np.ndarray, predict: Predict) -> np.ndarray:
     return probs
 
 
+def find_gaps(row: list[Box]) -> list[bool]:
+    """Tell before which digits of a row, from the second on, there is a gap between words.
+
+    It is wider than most of the tallest digit's height and than 2.5 times what separates most digits of the row.
+    """
+    widths = [max(right.x - left.right, 0) for left, right in pairwise(row)]
+    wide = 0.7 * max(box.h for box in row)
+    usual = sorted([*widths, wide])[len(widths) // 2]
+    return [width > max(wide, 2.5 * min(usual, wide)) for width in widths]
+
+
 def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> str:
     """Write out probs (N, 10) of the digits in rows of boxes, "?" for one below the wanted confidence."""
     characters = iter(str(row.argmax()) if row.max() >= min_confidence else "?" for row in probs)
-    return "\n".join("".join(islice(characters, len(row))) for row in rows)
+    return "\n".join("".join(" " * gap + next(characters) for gap in [False, *find_gaps(row)]) for row in rows if row)
 
 
 def is_remnant(box: Box, certain: list[Box], size: tuple[int, int]) -> bool:
@@ -2159,7 +2192,7 @@ def vote(probs: np.ndarray) -> np.ndarray:
     return probs if share >= 0.5 else share / 2 * probs + (1 - share / 2) / 10
 
 
-def read_lot(paths: list[str], predict: Predict, min_confidence: float, one: bool, explain: bool) -> list[Reading]:
+def read_lot(paths: Iterable[str], predict: Predict, min_confidence: float, one: bool, explain: bool) -> list[Reading]:
     """Read some pictures, the network all their digits at once, and again where that leaves doubt."""
     pages = [open_page(path, one, explain) for path in paths]
     probs = read_digits(np.concatenate([page.digits for page in pages]), predict)
@@ -2200,15 +2233,18 @@ def read_pictures(
     """
     paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     predict, waiting = predict or load_network(BUNDLED), deque()
-    executor = pool or ThreadPoolExecutor(os.cpu_count())
+    executor, stopped = pool or ThreadPoolExecutor(os.cpu_count()), Event()
     try:
-        for lot in make_lots(paths, most=1 if explain else 64):  # stages take much memory
+        for lot in make_lots(paths, most=1 if explain else 32):  # stages take much memory
+            if not pool:
+                lot = takewhile(lambda path: not stopped.is_set(), lot)
             waiting.append(executor.submit(read_lot, lot, predict, min_confidence, one, explain))
             while waiting and (waiting[0].done() or len(waiting) > ahead):
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
     finally:  # as after Ctrl-C
+        stopped.set()
         if not pool:
             executor.shutdown(cancel_futures=True)
 
@@ -2225,11 +2261,16 @@ def printable(path: str) -> str:
     )
 
 
+def as_utf8(path: str) -> str:
+    """Return a path as text that is valid UTF-8: bytes that are not, which Linux allows in names, as escapes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def to_record(reading: Reading) -> dict[str, Any]:
     """Return a reading as the object that --json prints."""
     page = reading.page
     return {
-        "path": page.path,
+        "path": as_utf8(page.path),
         "text": None if page.error else reading.text,
         "confidence": reading.confidence,
         "digits": [
@@ -2682,26 +2723,50 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     return path
 
 
-def print_reading(reading: Reading, form: str | None, model: Path) -> None:
-    """Print a reading as a line: JSON, CSV, or path, text and confidence parted by tabs if it has any."""
-    path, error = reading.page.path, reading.page.error
-    if form == "json":
+def to_table(reading: Reading, each_digit: bool) -> list[list[Any]]:
+    """Return a reading as the rows that --csv prints: one, or with `each_digit` one for each digit."""
+    path, error = as_utf8(reading.page.path), reading.page.error
+    if error or not each_digit:
+        confidence = None if error else round(reading.confidence, 4)
+        return [
+            [path, None, None, confidence, *[None] * 4, error]
+            if each_digit
+            else [path, reading.text, confidence, error]
+        ]
+    lines = [line for line, row in enumerate(reading.rows, 1) for _ in row]
+    return [
+        [path, line, row.argmax(), round(float(row.max()), 4), *box, None]
+        for line, row, box in zip(lines, reading.probs, reading.boxes, strict=True)
+    ]
+
+
+def print_reading(reading: Reading, args: argparse.Namespace, model: Path) -> None:
+    """Print a reading: JSON, CSV, or path, text and confidence separated by tabs if it has any."""
+    if args.form == "json":
         record = to_record(reading) | {"network": str(model)}
         print(json.dumps(record) + "\n", end="", flush=True)  # in one go, whatever comes in between
-    elif form == "csv":
-        line = io.StringIO()
-        csv.writer(line, lineterminator="\n").writerow(
-            [path, reading.text, "" if error else percent(reading.confidence), error]
-        )
-        print(line.getvalue(), end="", flush=True)
-    elif not error:
-        print(printable(path), reading.text.replace("\n", " "), percent(reading.confidence), sep="\t", flush=True)
+    elif args.form == "csv":
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows(to_table(reading, args.digits))
+        print(lines.getvalue(), end="", flush=True)
+    elif not reading.page.error:
+        words = reading.text.replace("\n", " ")
+        print(printable(reading.page.path), words, percent(reading.confidence), sep="\t", flush=True)
 
 
 def start_worker() -> None:
     """Make a process ready to read beside others: Ctrl-C is for the one that started it, one core is for each."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    keep_memory()
+
+
+load_network_once = lru_cache(load_network)
+
+
+def predict_in_process(path: Path, batch: np.ndarray) -> np.ndarray:
+    """Return the probs (N, 10) that a network gives a batch; each process loads it once, and none is sent to it."""
+    return load_network_once(path)(batch)
 
 
 @contextmanager
@@ -2751,18 +2816,17 @@ def open_cluster(address: str, predict: Predict) -> Iterator[dict[str, Any]]:
 
 
 @contextmanager
-def open_pool(args: argparse.Namespace, predict: Predict) -> Iterator[dict[str, Any]]:
+def open_pool(args: argparse.Namespace, model: Path, many: bool) -> Iterator[dict[str, Any]]:
     """Yield with what `read_pictures` reads: threads, processes where there are many pictures, or a cluster."""
     if args.cluster:
-        with open_cluster(args.cluster, predict) as pool:
+        with open_cluster(args.cluster, load_network(model)) as pool:
             yield pool
-        return
-    can_be_sent = isinstance(predict, partial) and not args.explain and "-" not in args.images
-    if can_be_sent and len(list(islice(picture_paths(args.images), MANY))) == MANY:
+    elif many and model.suffix != ".keras" and not args.explain:
         with open_processes() as pool:
-            yield {"predict": predict, "pool": pool}
+            load_network(model)  # while they start; raises InputError where they could not
+            yield {"predict": partial(predict_in_process, model), "pool": pool}
     else:
-        yield {"predict": predict}
+        yield {"predict": load_network(model)}
 
 
 def load_paths(path: Path) -> set[str]:
@@ -2790,22 +2854,39 @@ def with_bar(readings: Iterable[Reading]) -> tuple[Iterable[Reading], Callable[[
     return tqdm(readings, unit=" pictures"), partial(tqdm.write, file=sys.stderr)
 
 
-def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) -> int:
-    """Read pictures, print what they say and draw it; return 1 if any could not be read, else 0."""
-    predict = load_network(model)
-    say(f"reading with {describe_network(model)}")
-    paths = picture_paths(args.images or [str(SAMPLES)])
+def end_line(path: Path) -> None:
+    """End the last line of a file that stdout goes on writing, should it have been cut off."""
+    with suppress(OSError, ValueError), path.open("rb") as file:  # stdout may have no file
+        file.seek(-1, os.SEEK_END)
+        if file.read() != b"\n" and os.path.samestat(os.fstat(sys.stdout.fileno()), path.stat()):
+            print(flush=True)
+
+
+def choose_pictures(args: argparse.Namespace) -> tuple[Iterator[str], bool]:
+    """Return the paths of the pictures to read, lazily, and whether there are many, as far as is known at once."""
+    paths = picture_paths(args.images or [str(SAMPLES)], say)
     if args.skip_read:
         read = load_paths(args.skip_read)
-        paths = (path for path in paths if path not in read)
-    if args.form == "csv":
-        print("path,text,confidence,error", flush=True)
+        end_line(args.skip_read)
+        paths = (path for path in paths if as_utf8(path) not in read)
+    first = [] if "-" in args.images else list(islice(paths, MANY))
+    return chain(first, paths), len(first) == MANY
+
+
+def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) -> int:
+    """Read pictures, print what they say and draw it; return 1 if any could not be read, else 0."""
+    paths, many = choose_pictures(args)
     kept, count, status = [], 0, 0
     how = {"min_confidence": args.min_confidence, "one": args.one, "explain": args.explain}
-    with open_pool(args, predict) as pool:
+    with open_pool(args, model, many) as pool:
+        say(f"reading with {describe_network(model)}")
+        if args.form == "csv":
+            print(
+                "path,line,digit,confidence,x,y,w,h,error" if args.digits else "path,text,confidence,error", flush=True
+            )
         readings, tell = with_bar(read_pictures(paths, **pool, **how))
         for count, reading in enumerate(readings, 1):
-            print_reading(reading, args.form, model)
+            print_reading(reading, args, model)
             if reading.page.error:
                 tell(f"error: {printable(reading.page.path)}: {reading.page.error}")
                 status = 1
@@ -2945,6 +3026,7 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     form = group.add_mutually_exclusive_group().add_argument
     form("--json", action="store_const", dest="form", const="json", help="print JSON, an object per line; no plot")
     form("--csv", action="store_const", dest="form", const="csv", help="print CSV; no plot")
+    group.add_argument("--digits", action="store_true", help="with --csv: a row for each digit, with its box")
     plot = group.add_mutually_exclusive_group().add_argument
     plot("--plot", type=plot_path, metavar="FILE", help="save the plot here (DIR/predictions.png)")
     plot("--no-plot", action="store_true", help="draw nothing")
@@ -3071,6 +3153,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--web opens a page to draw on; leave out pictures and what is for reading them")
     if not args.images and (args.skip_read or args.cluster):
         parser.error("--skip-read and --cluster are for pictures; name them, or - for paths on stdin")
+    if args.digits and args.form != "csv":
+        parser.error("--digits is for --csv; add that (--json has all digits)")
     if not args.web and (args.host or args.port):
         parser.error("--host and --port are for the page; add --web")
     if args.model_info and any((args.train, args.images, args.web, args.form)):
