@@ -2066,8 +2066,8 @@ def read_digits(digits: np.ndarray, predict: Predict) -> np.ndarray:
     probs = predict(batch)
     doubtful = np.flatnonzero(probs.max(axis=1) < SURE)
     if len(doubtful):
-        looks = [predict(look(batch[doubtful], points)) for points in SECOND_LOOKS]
-        probs[doubtful] = np.mean([probs[doubtful], *looks], axis=0)
+        looks = predict(np.concatenate([look(batch[doubtful], points) for points in SECOND_LOOKS]))
+        probs[doubtful] = np.mean([probs[doubtful], *np.split(looks, len(SECOND_LOOKS))], axis=0)
     return probs
 
 
@@ -2161,6 +2161,13 @@ def can_replace(first: Reading, other: Reading, way: Way) -> bool:
     return not lost and len(certain) >= (0.75 if count > 3 else 1) * count and count > (3 if way.inverted else 0)
 
 
+def read_pages(pages: list[Page], predict: Predict) -> list[Reading]:
+    """Read pages, the network all their digits at once."""
+    probs = read_digits(np.concatenate([page.digits for page in pages]), predict)
+    ends = np.cumsum([len(page.digits) for page in pages])[:-1]
+    return [read_page(page, own) for page, own in zip(pages, np.split(probs, ends), strict=True)]
+
+
 def look_again(first: Reading, predict: Predict, one: bool, explain: bool) -> Reading:
     """Read a page in the other ways as well; return the reading with most evidence.
 
@@ -2172,11 +2179,9 @@ def look_again(first: Reading, predict: Predict, one: bool, explain: bool) -> Re
     except InputError:  # the file is gone since
         return first
     best, most, before = first, evidence(first) + MARGIN, len(first.boxes)
-    for way in OTHER_WAYS:
-        if way is SOFT and max(gray.shape) > SMALL_SIDE:
-            continue
-        page = lay_out(first.page.path, gray, times, one, explain, way)
-        reading = read_page(page, read_digits(page.digits, predict))
+    ways = [way for way in OTHER_WAYS if way is not SOFT or max(gray.shape) <= SMALL_SIDE]
+    pages = [lay_out(first.page.path, gray, times, one, explain, way) for way in ways]
+    for way, reading in zip(ways, read_pages(pages, predict), strict=True):
         more = max(len(reading.boxes) - before, 0) / before if before else 0  # pieces of digits can be digits, too
         if can_replace(first, reading, way) and evidence(reading) > most + 0.7 * more:
             best, most = reading, evidence(reading) + MARGIN
@@ -2193,13 +2198,9 @@ def vote(probs: np.ndarray) -> np.ndarray:
 
 
 def read_lot(paths: Iterable[str], predict: Predict, min_confidence: float, one: bool, explain: bool) -> list[Reading]:
-    """Read some pictures, the network all their digits at once, and again where that leaves doubt."""
-    pages = [open_page(path, one, explain) for path in paths]
-    probs = read_digits(np.concatenate([page.digits for page in pages]), predict)
-    ends = np.cumsum([len(page.digits) for page in pages])[:-1]
+    """Read some pictures, and again where that leaves doubt."""
     readings = []
-    for page, own in zip(pages, np.split(probs, ends), strict=True):
-        reading = read_page(page, own)
+    for reading in read_pages([open_page(path, one, explain) for path in paths], predict):
         reading = look_again(reading, predict, one, explain) if is_in_doubt(reading) else reading
         voted = vote(reading.probs)
         readings.append(reading._replace(probs=voted, text=to_text(reading.rows, voted, min_confidence)))
