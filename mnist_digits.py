@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
+    from PIL.Image import Image
 
 __version__ = "0.1.0"
 
@@ -171,13 +172,16 @@ class Stages(NamedTuple):
     error: str | None
 
 
+Source = str | bytes | np.ndarray  # of a picture: a path, the content of a file, or (H, W) or (H, W, 3 or 4) uint8
+
+
 class Page(NamedTuple):
     """What was found on one picture before the network sees it.
 
     A mark that may be two digits that touch is there three times: whole, its left part, its right part.
     """
 
-    path: str
+    path: str  # "" where the picture came from no file
     thumbnail: np.ndarray | None  # (H, W) uint8, small enough to keep; None where the file is no picture
     size: tuple[int, int]  # (width, height) of the picture itself, in pixels
     rows: list[list[list[Box]]]  # for each row, in reading order, for each mark, one box or three
@@ -195,6 +199,25 @@ class Reading(NamedTuple):
     digits: np.ndarray  # (N, 28, 28) uint8, in the same order
     probs: np.ndarray  # (N, 10) float32
     text: str  # rows parted by a newline, "?" for a digit below the wanted confidence
+
+    def __repr__(self) -> str:
+        """Return what most want to know of it."""
+        known = (
+            f"error={self.error!r}"
+            if self.error
+            else f"text={self.text!r}, confidence={math.floor(1000 * self.confidence) / 1000}"
+        )
+        return f"Reading(path={self.path!r}, {known})"
+
+    @property
+    def path(self) -> str:
+        """The path of the picture, "" if it came from no file."""
+        return self.page.path
+
+    @property
+    def error(self) -> str | None:
+        """Why nothing could be read, or None."""
+        return self.page.error
 
     @property
     def boxes(self) -> list[Box]:
@@ -308,9 +331,12 @@ def load_bytes(path: str) -> np.ndarray:
         raise InputError(f"cannot be opened ({reason}); check the path and its permissions") from err
 
 
-def read_bytes(path: str) -> np.ndarray:
+def read_bytes(source: str | bytes) -> np.ndarray:
     """Return what is in a file or at an address, (N,) uint8; raise InputError where there is nothing, or too much."""
-    content = fetch_bytes(path) if "://" in path else load_bytes(path)
+    if isinstance(source, bytes):
+        content = np.frombuffer(source, np.uint8)
+    else:
+        content = fetch_bytes(source) if "://" in source else load_bytes(source)
     if not content.size:
         raise InputError("the file is empty; copy or save it again")
     if content.size > LARGEST_FILE:
@@ -876,13 +902,35 @@ def halve(mark: Mark) -> list[Mark]:
     return parts if clear else []
 
 
-def open_gray(path: str) -> tuple[np.ndarray, int]:
-    """Read the picture in a file as gray, (H, W) uint8; return by how much the picture itself is larger, too.
+def list_sources(pictures: Source | os.PathLike | Image | Iterable) -> Iterator[Source]:
+    """Yield one or many paths, folders' pictures, arrays, PIL images and contents of files as what is read."""
+    is_one = isinstance(pictures, (str, os.PathLike, bytes, np.ndarray)) or hasattr(pictures, "getexif")
+    for picture in [pictures] if is_one else pictures:
+        if isinstance(picture, (str, os.PathLike)):
+            path = os.fspath(picture)
+            yield from walk(path) if os.path.isdir(path) else [path]
+        elif hasattr(picture, "getexif"):  # a PIL image
+            from PIL.ImageOps import exif_transpose
+
+            yield np.asarray(exif_transpose(picture).convert("RGBA" if picture.has_transparency_data else "RGB"))
+        else:
+            yield picture
+
+
+def open_gray(source: Source) -> tuple[np.ndarray, int]:
+    """Return a picture as gray, (H, W) uint8, and by how much the picture itself is larger.
 
     Raises InputError where that cannot be.
     """
-    picture, times = decode_picture(read_bytes(path))
-    return to_gray(picture), times
+    if isinstance(source, (str, bytes)):
+        picture, times = decode_picture(read_bytes(source))
+        return to_gray(picture), times
+    if not isinstance(source, np.ndarray) or source.dtype != np.uint8:
+        raise InputError("neither a path nor a PIL image, the bytes of a file or an array of uint8; give one of them")
+    if not source.size or source.ndim not in {2, 3} or source.shape[2:] not in {(), (3,), (4,)}:
+        raise InputError(f"an array of shape {source.shape}; give (H, W) or (H, W, 3 or 4), many in a list")
+    picture = source if source.ndim == 2 else np.dstack([source[:, :, 2::-1], source[:, :, 3:]])  # RGB to BGR
+    return to_gray(np.ascontiguousarray(picture)), 1
 
 
 def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages:
@@ -930,10 +978,11 @@ def lay_out(path: str, gray: np.ndarray, times: int, one: bool, explain: bool, w
     )
 
 
-def open_page(path: str, one: bool = False, explain: bool = False) -> Page:
-    """Find the digits on the picture in a file; what prevents it is returned as the page's error."""
+def open_page(source: Source, one: bool = False, explain: bool = False) -> Page:
+    """Find the digits on a picture; what prevents it is returned as the page's error."""
+    path = source if isinstance(source, str) else ""
     try:
-        return lay_out(path, *open_gray(path), one, explain)
+        return lay_out(path, *open_gray(source), one, explain)
     except InputError as err:
         return Page(path, None, (1, 1), [], NO_DIGITS, str(err))
 
@@ -1307,6 +1356,8 @@ def start_tensorflow() -> None:
         os.dup2(nowhere.fileno(), 2)
     try:
         import tensorflow  # noqa: F401
+    except ImportError as err:
+        raise InputError(f"training and .keras files need TensorFlow ({err}); pip install -r requirements.txt") from err
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
@@ -2028,7 +2079,9 @@ def load_keras(path: Path) -> Predict:
     import keras
 
     model = keras.models.load_model(path, compile=False)
-    return lambda batch: model.predict(batch, batch_size=1000, verbose=0)
+    return lambda batch: np.concatenate(
+        [model.predict_on_batch(batch[start : start + 1000]) for start in range(0, len(batch), 1000)]
+    )
 
 
 def predict_onnx(content: bytes, batch: np.ndarray) -> np.ndarray:
@@ -2168,14 +2221,14 @@ def read_pages(pages: list[Page], predict: Predict) -> list[Reading]:
     return [read_page(page, own) for page, own in zip(pages, np.split(probs, ends), strict=True)]
 
 
-def look_again(first: Reading, predict: Predict, one: bool, explain: bool) -> Reading:
+def look_again(first: Reading, source: Source, predict: Predict, one: bool, explain: bool) -> Reading:
     """Read a page in the other ways as well; return the reading with most evidence.
 
     Each stage of the geometry decides once, and where it decides wrongly, a stroke's faint part is lost, say, the
     network is in doubt. So the network chooses, as in LeCun, Bottou, Bengio and Haffner (1998), sections V to VII.
     """
     try:
-        gray, times = open_gray(first.page.path)
+        gray, times = open_gray(source)
     except InputError:  # the file is gone since
         return first
     best, most, before = first, evidence(first) + MARGIN, len(first.boxes)
@@ -2197,25 +2250,27 @@ def vote(probs: np.ndarray) -> np.ndarray:
     return probs if share >= 0.5 else share / 2 * probs + (1 - share / 2) / 10
 
 
-def read_lot(paths: Iterable[str], predict: Predict, min_confidence: float, one: bool, explain: bool) -> list[Reading]:
+def read_lot(lot: Iterable[Source], predict: Predict, min_confidence: float, one: bool, explain: bool) -> list[Reading]:
     """Read some pictures, and again where that leaves doubt."""
-    readings = []
-    for reading in read_pages([open_page(path, one, explain) for path in paths], predict):
-        reading = look_again(reading, predict, one, explain) if is_in_doubt(reading) else reading
+    sources, readings = list(lot), []
+    for source, first in zip(
+        sources, read_pages([open_page(each, one, explain) for each in sources], predict), strict=True
+    ):
+        reading = look_again(first, source, predict, one, explain) if is_in_doubt(first) else first
         voted = vote(reading.probs)
         readings.append(reading._replace(probs=voted, text=to_text(reading.rows, voted, min_confidence)))
     return readings
 
 
-def make_lots(paths: Iterable[str | os.PathLike], most: int) -> Iterator[list[str]]:
-    """Part paths into lots that grow from 1 to `most`: the first are read soon, on all cores; many take few calls."""
-    paths, sizes = map(os.fspath, paths), chain(range(1, most), repeat(most))
-    while lot := list(islice(paths, next(sizes))):
+def make_lots(sources: Iterator[Source], most: int) -> Iterator[list[Source]]:
+    """Part sources into lots that grow from 1 to `most`: the first are read soon, on all cores; many take few calls."""
+    sizes = chain(range(1, most), repeat(most))
+    while lot := list(islice(sources, next(sizes))):
         yield lot
 
 
 def read_pictures(
-    paths: Iterable[str | os.PathLike] | str | os.PathLike,
+    pictures: Source | os.PathLike | Image | Iterable,
     predict: Predict | None = None,
     min_confidence: float = MIN_CONFIDENCE,
     one: bool = False,
@@ -2225,20 +2280,21 @@ def read_pictures(
 ) -> Iterator[Reading]:
     """Read pictures and yield their readings in the same order, as they come.
 
-    `predict` is what `load_network` returns, the bundled network unless given. A digit less certain than
-    `min_confidence`, 0 .. 1, is a "?" in the text; `one` takes all ink of a picture for one digit; with `explain`,
-    their pages keep the stages. What cannot be read has an error in its page; nothing is raised or printed.
+    `pictures` is one of these or an iterable of them: a path, a folder, the content of a picture file as bytes, a PIL
+    image, an array of uint8 (H, W), or (H, W, 3 or 4) in RGB(A). A reading has `text`, `confidence`, `path`, `error`,
+    `boxes` and `probs`; what cannot be read has an error, and nothing is raised or printed.
 
-    The pool is any of concurrent.futures, threads on all cores unless given (OpenCV lets go of Python's lock). It is
-    `ahead` lots ahead of what is yielded, so that memory does not grow with the number of pictures.
+    `predict` is what `load_network` returns for a file, the bundled network unless given. A digit less certain than
+    `min_confidence`, 0 .. 1, is a "?" in the text; `one` takes all ink of a picture for one digit; with `explain`,
+    pages keep their stages. The pool is any of concurrent.futures, threads on all cores unless given (OpenCV lets go of
+    Python's lock), and is `ahead` lots ahead of what is yielded, so that memory does not grow with what is read.
     """
-    paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     predict, waiting = predict or load_network(BUNDLED), deque()
     executor, stopped = pool or ThreadPoolExecutor(os.cpu_count()), Event()
     try:
-        for lot in make_lots(paths, most=1 if explain else 32):  # stages take much memory
+        for lot in make_lots(list_sources(pictures), most=1 if explain else 32):  # stages take much memory
             if not pool:
-                lot = takewhile(lambda path: not stopped.is_set(), lot)
+                lot = takewhile(lambda source: not stopped.is_set(), lot)
             waiting.append(executor.submit(read_lot, lot, predict, min_confidence, one, explain))
             while waiting and (waiting[0].done() or len(waiting) > ahead):
                 yield from waiting.popleft().result()
@@ -2301,11 +2357,12 @@ def draw_history(history: dict[str, list[float]]) -> Figure:
         for name, label, color in ((quantity, "training", FAINT), (f"val_{quantity}", "validation", GOOD)):
             if name in history:
                 epochs = range(1, len(history[name]) + 1)
-                axes.plot(epochs, history[name], color=color, marker="o", markersize=3, label=label)
+                axes.plot(epochs, history[name], color=color, marker="o", markersize=4, label=label)
         axes.set_title(quantity)
         axes.set_yscale("log" if quantity == "loss" else "linear")  # the last epochs differ by little
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0.5, len(history["loss"]) + 0.5)  # one epoch is a point in the middle
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
         axes.legend(frameon=False)
@@ -2329,7 +2386,7 @@ def draw_confusion(counts: list[list[int]]) -> Figure:
     axes.set_xticks(range(10))
     axes.set_yticks(range(10))
     axes.set_xlabel("read as")
-    axes.set_ylabel("digit")
+    axes.set_ylabel("true digit")
     axes.set_title(f"{np.trace(confusion):,} of {confusion.sum():,} test digits read right", fontsize=11)
     return figure
 
@@ -2433,12 +2490,15 @@ def draw_stages(reading: Reading) -> Figure:
         axes.imshow(getattr(page.stages, name), cmap="gray", vmin=0, vmax=255)
         axes.set_title(name)
     draw_page(panels[3], reading)
-    panels[3].set_title(reading.text.replace("\n", " ") or "nothing", color=GOOD if reading.text else BAD)
+    text = reading.text.replace("\n", " ")
+    text = text if len(text) <= 24 else text[:21] + "..."
+    panels[3].set_title(text or "nothing", color=GOOD if text else BAD)
     for axes in panels[:3]:
         axes.set(xticks=[], yticks=[])
     again = "" if page.way == PLAIN.name else f" (looked at again: {page.way})"
     error = f": {page.error}" if page.error else ""
-    above.suptitle(file_name(page.path) + again + error, parse_math=False)
+    some = f"; below, the first 8 of {len(reading.digits)} digits" if len(reading.digits) > 8 else ""
+    above.suptitle(file_name(page.path) + again + error + some, parse_math=False)
     for sheet in below:
         grid = sheet.subplots(2, 8, squeeze=False)
         for axes in grid.flat:
@@ -2668,6 +2728,11 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
         shutil.rmtree(folder.parent, ignore_errors=True)
 
 
+def beside(output: Path, name: str, file: str) -> Path:
+    """Return where a file that tells of the network of some data is saved: for MNIST's own, just by the file's name."""
+    return output / (file if name == "mnist" else f"{name}-{file}")
+
+
 def save_training(
     output: Path,
     network: keras.Model,
@@ -2679,9 +2744,10 @@ def save_training(
     name = asked["data"]
     facts = {key: measured[key] for key in ("accuracy", "parameters", "train_seconds", "trained", "versions")}
     path = save_network(network, output, name, asked | facts)
-    save_json(output / "metrics.json", measured | {"settings": asked})
-    save_history(output / "history.csv", history)
-    saved = f"{name}.keras, {name}.onnx, metrics.json and history.csv"
+    metrics, rows = (beside(output, name, file) for file in ("metrics.json", "history.csv"))
+    save_json(metrics, measured | {"settings": asked})
+    save_history(rows, history)
+    saved = f"{name}.keras, {name}.onnx, {metrics.name} and {rows.name}"
     say(f"trained in {measured['train_seconds']:.0f} s; saved {saved} in {output}")
     return path
 
@@ -2719,8 +2785,8 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     if not args.no_plot:
         figures += [draw_history(history), draw_confusion(measured["confusion"])]
         figures += [draw_mistakes(data.x_test, data.y_test, probs)]
-        for figure, name in zip(figures, ("history.png", "confusion.png", "mistakes.png"), strict=True):
-            save_figure(figure, args.output / name)
+        for figure, file in zip(figures, ("history.png", "confusion.png", "mistakes.png"), strict=True):
+            save_figure(figure, beside(args.output, data.name, file))
     return path
 
 
@@ -2879,6 +2945,8 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
     paths, many = choose_pictures(args)
     kept, count, status = [], 0, 0
     how = {"min_confidence": args.min_confidence, "one": args.one, "explain": args.explain}
+    for old in (args.output / "explain").glob("[0-9][0-9][0-9]-*.png") if args.explain else ():
+        old.unlink()  # of an earlier run
     with open_pool(args, model, many) as pool:
         say(f"reading with {describe_network(model)}")
         if args.form == "csv":

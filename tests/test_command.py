@@ -136,7 +136,7 @@ def test_a_trained_network_says_what_it_is(trained, capsys):
     assert md.main(["--model-info", "--model", str(trained / "mnist-5k.onnx")]) == 0
     facts = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert (facts["data"], facts["epochs"], facts["seed"]) == ("mnist-5k", "3", "0")
-    assert float(facts["accuracy"]) == json.loads((trained / "metrics.json").read_text())["accuracy"]
+    assert float(facts["accuracy"]) == json.loads((trained / "mnist-5k-metrics.json").read_text())["accuracy"]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a network"])

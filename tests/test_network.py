@@ -96,10 +96,10 @@ def test_a_data_set_with_a_dot_in_its_name_keeps_it(tmp_path):
 
 
 def test_training_leaves_everything_that_is_promised(trained):
-    names = "mnist-5k.keras mnist-5k.onnx metrics.json history.csv"
-    figures = "history.png confusion.png mistakes.png predictions.png"
+    names = "mnist-5k.keras mnist-5k.onnx mnist-5k-metrics.json mnist-5k-history.csv"
+    figures = "mnist-5k-history.png mnist-5k-confusion.png mnist-5k-mistakes.png predictions.png"
     assert {path.name for path in trained.iterdir()} == {*names.split(), *figures.split()}
-    metrics = json.loads((trained / "metrics.json").read_text())
+    metrics = json.loads((trained / "mnist-5k-metrics.json").read_text())
     assert {"accuracy", "loss", "r2", "confusion", "parameters", "train_seconds"} <= metrics.keys()
     assert metrics["accuracy"] > 0.9
     confusion = np.array(metrics["confusion"])
@@ -109,7 +109,7 @@ def test_training_leaves_everything_that_is_promised(trained):
     assert (asked["data"], asked["epochs"], asked["batch_size"]) == ("mnist-5k", 3, 32)
     assert metrics["versions"]["cv2"] == cv2.__version__
     assert {"numpy", "keras", "HersheyFonts"} <= metrics["versions"].keys()
-    rows = list(csv.DictReader((trained / "history.csv").open()))
+    rows = list(csv.DictReader((trained / "mnist-5k-history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} < rows[0].keys()
 
@@ -302,8 +302,8 @@ for output in "ab":
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{devices}\n")
-    assert json.loads((tmp_path / "a" / "metrics.json").read_text())["accuracy"] > least
-    assert (tmp_path / "a" / "history.csv").read_text() == (tmp_path / "b" / "history.csv").read_text()
+    assert json.loads((tmp_path / "a" / "small-metrics.json").read_text())["accuracy"] > least
+    assert (tmp_path / "a" / "small-history.csv").read_text() == (tmp_path / "b" / "small-history.csv").read_text()
 
 
 def test_others_are_redrawn_digits_and_no_digits_and_repeat_with_the_seed(digits, labels):

@@ -58,11 +58,11 @@ def test_a_training_killed_and_resumed_ends_as_if_never_stopped(small, tmp_path)
     assert "continuing the training that was stopped" in err
     assert "epoch 4/4" in err
     assert "epoch 2/4" not in err
-    expected, metrics = (json.loads((folder / "metrics.json").read_text()) for folder in (never, killed))
+    expected, metrics = (json.loads((folder / "small-metrics.json").read_text()) for folder in (never, killed))
     del expected["train_seconds"]
     assert metrics.pop("train_seconds") > sum(seconds[:3]) - 0.1, "those before it was killed count"
     assert metrics == expected
-    assert (killed / "history.csv").read_text() == (never / "history.csv").read_text()
+    assert (killed / "small-history.csv").read_text() == (never / "small-history.csv").read_text()
     assert not (killed / "checkpoint").exists()
 
 
@@ -392,8 +392,8 @@ def test_closed_outputs_do_not_lose_a_training(closed, small, tmp_path):
     )
     assert done.returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "history.csv",
-        "metrics.json",
+        "small-history.csv",
+        "small-metrics.json",
         "small.keras",
         "small.onnx",
     ], "no figures with --csv"
