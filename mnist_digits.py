@@ -198,7 +198,7 @@ class Reading(NamedTuple):
     rows: list[list[Box]]  # the digits in reading order
     digits: np.ndarray  # (N, 28, 28) uint8, in the same order
     probs: np.ndarray  # (N, 10) float32
-    text: str  # rows parted by a newline, "?" for a digit below the wanted confidence
+    text: str  # rows parted by a newline, words by a space, "?" for a digit below the wanted confidence
 
     def __repr__(self) -> str:
         """Return what most want to know of it."""
@@ -218,6 +218,11 @@ class Reading(NamedTuple):
     def error(self) -> str | None:
         """Why nothing could be read, or None."""
         return self.page.error
+
+    @property
+    def characters(self) -> str:
+        """The text without what separates rows and words: a character for each digit."""
+        return "".join(self.text.split())
 
     @property
     def boxes(self) -> list[Box]:
@@ -2127,12 +2132,12 @@ def read_digits(digits: np.ndarray, predict: Predict) -> np.ndarray:
 def find_gaps(row: list[Box]) -> list[bool]:
     """Tell before which digits of a row, from the second on, there is a gap between words.
 
-    It is wider than most of the tallest digit's height and than 2.5 times what separates most digits of the row.
+    It is wider than most of the tallest digit's height and than twice what separates the digits of a word.
     """
     widths = [max(right.x - left.right, 0) for left, right in pairwise(row)]
     wide = 0.7 * max(box.h for box in row)
-    usual = sorted([*widths, wide])[len(widths) // 2]
-    return [width > max(wide, 2.5 * min(usual, wide)) for width in widths]
+    usual = float(np.median([width for width in widths if width < wide] or [1.25 * wide]))
+    return [width > max(wide, 2 * usual) for width in widths]
 
 
 def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> str:
@@ -2431,11 +2436,10 @@ def draw_page(axes: Axes, reading: Reading) -> None:
     axes.set_title(
         name if len(name) < 24 else f"{name[:10]}..{name[-11:]}", fontsize=8, color=FAINT, pad=10, parse_math=False
     )
-    characters = reading.text.replace("\n", "")
-    for box, character in zip(reading.boxes, characters, strict=True):
+    for box, character in zip(reading.boxes, reading.characters, strict=True):
         color = BAD if character == "?" else GOOD
         axes.add_patch(Rectangle((box.x, box.y), box.w, box.h, fill=False, edgecolor=color, linewidth=0.8))
-        if len(characters) > 1:
+        if len(reading.boxes) > 1:
             axes.text(box.x, box.y, character, fontsize=7, color=color, va="bottom")
 
 
@@ -2524,7 +2528,7 @@ def shown(confidence: float) -> float:
 
 def list_doubts(reading: Reading) -> list[list[str]]:
     """Return a row for each digit of a reading, the least certain first: its place, what was read, how certain."""
-    rows = zip(count(1), reading.text.replace("\n", ""), reading.probs.max(axis=1), strict=False)
+    rows = zip(count(1), reading.characters, reading.probs.max(axis=1), strict=False)
     return [[str(place), digit, f"{shown(sure):.0%}"] for place, digit, sure in sorted(rows, key=lambda row: row[2])]
 
 
@@ -2533,7 +2537,7 @@ def mark_boxes(reading: Reading) -> tuple[np.ndarray, list[tuple[tuple[int, ...]
     picture = reading.page.thumbnail
     scale = picture.shape[1] / reading.page.size[0]
     corners = [tuple(round(scale * side) for side in (box.x, box.y, box.right, box.bottom)) for box in reading.boxes]
-    return picture, list(zip(corners, reading.text.replace("\n", ""), strict=True))
+    return picture, list(zip(corners, reading.characters, strict=True))
 
 
 def show_answer(path: str | None, predict: Predict, min_confidence: float) -> list[Any]:
