@@ -313,7 +313,9 @@ def fetch_bytes(address: str) -> np.ndarray:
         with fsspec.open(address) as file:
             return np.frombuffer(file.read(LARGEST_FILE + 1), np.uint8)
     except ImportError as err:
-        raise InputError(f"an address, which needs fsspec and more ({err}); install them, or fetch the file") from err
+        raise InputError(
+            f"an address; reading it needs fsspec ({err}); install what is missing, or download the file"
+        ) from err
     except Exception as err:  # each kind of address has errors of its own
         raise InputError(f"cannot be fetched ({str(err) or type(err).__name__}); check the address") from err
 
@@ -326,7 +328,7 @@ def load_bytes(path: str) -> np.ndarray:
             os.scandir(path).close()  # one that may not be opened is told as such
             raise InputError("no pictures in this folder; it takes " + ", ".join(sorted(PICTURE_SUFFIXES)))
         if not stat.S_ISREG(status.st_mode):
-            raise InputError("a pipe or device; save what comes from it in a file first")
+            raise InputError("a pipe or device, not a file; save its content to a file first")
         # Unlike cv2.imread, it opens any name on any system, and says why not.
         return np.fromfile(path, np.uint8, min(status.st_size, LARGEST_FILE) + 1)
     except FileNotFoundError as err:
@@ -1004,6 +1006,7 @@ def to_batch(digits: np.ndarray) -> np.ndarray:
 
 def load_mnist() -> tuple[np.ndarray, ...]:
     """Load MNIST through Keras, which downloads it once (11 MB), checks its SHA-256 and keeps it in ~/.keras."""
+    start_tensorflow()
     import keras
 
     patience = socket.getdefaulttimeout()
@@ -1601,7 +1604,7 @@ def split_off(data: Data, share: float) -> tuple[np.ndarray, ...]:
     try:
         x, x_validation, y, y_validation = train_test_split(x, y, test_size=share, stratify=y, random_state=0)
     except ValueError as err:
-        raise InputError(f"{data.name}: cannot be split for validation ({err}); try --validation-split 0") from err
+        raise InputError(f"{data.name}: cannot split off validation digits ({err}); try --validation-split 0") from err
     return x, y, x_validation, y_validation
 
 
@@ -1735,7 +1738,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.replace(path)
     except OSError as err:
         raise InputError(
-            f"{path}: cannot be written ({err.strerror or err}); make room or choose another place"
+            f"{path}: cannot be written ({err.strerror or err}); free some space or choose another place"
         ) from err
     finally:
         with suppress(OSError):
@@ -2043,7 +2046,7 @@ def save_network(network: keras.Model, folder: Path, name: str, facts: dict[str,
 def check_size(path: Path) -> None:
     """Raise InputError unless a network's file is there and no larger than any that reads digits need be."""
     if not os.path.isfile(path):
-        raise InputError(f"{path}: no such network; check the path, or train one with --train")
+        raise InputError(f"{path}: no such network; check the path or train one with --train")
     megabytes = path.stat().st_size / 1e6
     if megabytes > LARGEST_NETWORK:
         raise InputError(f"{path}: {megabytes:,.0f} MB, more than {LARGEST_NETWORK}; give a network for digits")
@@ -2107,7 +2110,7 @@ def load_network(path: Path) -> Predict:
         predict = load_keras(path) if path.suffix == ".keras" else partial(predict_onnx, path.read_bytes())
         shape = predict(np.zeros((2, FIELD, FIELD, 1), np.float32)).shape
     except Exception as err:  # Keras and ONNX Runtime have a class of their own for each kind of damage
-        raise InputError(f"{path}: not a network that can be read; train it again or give another --model") from err
+        raise InputError(f"{path}: not a usable network; train it again or choose another with --model") from err
     if shape != (2, 10):
         raise InputError(f"{path}: answers {shape} for two digits, not (2, 10); give a network for digits")
     return predict
@@ -2711,7 +2714,9 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
 
     room, needed = shutil.disk_usage(args.output).free, ROOM * args.members
     if room < needed:
-        raise InputError(f"{args.output}: only {room / 1e6:,.0f} MB left there; make room for {needed / 1e6:,.0f} MB")
+        raise InputError(
+            f"{args.output}: only {room / 1e6:,.0f} MB left there; free some, it takes {needed / 1e6:,.0f} MB"
+        )
     asked = json.dumps(settings(args, data, recipe) | versions()).encode()
     digest = hashlib.sha256(asked + data.x_train.tobytes() + data.y_train.tobytes()).hexdigest()
     folder = args.output / "checkpoint" / digest[:12]
@@ -2759,8 +2764,8 @@ def save_training(
 def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     """Train a network, evaluate it and save it with all that is known of it; return the file to read with."""
     make_folder(args.output)
-    start_tensorflow()
     data = load_data_or_5k(args.data)
+    start_tensorflow()
     recipe = choose_recipe(args, len(data.x_train))
     megabytes = args.members * 4e-6 * build_network(recipe).count_params()
     if megabytes > LARGEST_NETWORK:
@@ -2881,7 +2886,7 @@ def open_cluster(address: str, predict: Predict) -> Iterator[dict[str, Any]]:
             ahead = 4 * sum(client.nthreads().values())
             yield {"predict": there, "pool": client.get_executor(pure=False), "ahead": ahead}
     except ModuleNotFoundError as err:
-        raise InputError(f"{address}: its workers lack {err.name}; install requirements.txt there") from err
+        raise InputError(f"{address}: its workers are missing {err.name}; install requirements.txt there") from err
     except (CancelledError, CommClosedError, KilledWorker) as err:
         raise InputError(f"{address}: lost while reading; --skip-read goes on with what --json has printed") from err
 
@@ -2952,7 +2957,7 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
     for old in (args.output / "explain").glob("[0-9][0-9][0-9]-*.png") if args.explain else ():
         old.unlink()  # of an earlier run
     with open_pool(args, model, many) as pool:
-        say(f"reading with {describe_network(model)}")
+        say(f"reading with {describe_network(model)}; --model FILE chooses another")
         if args.form == "csv":
             print(
                 "path,line,digit,confidence,x,y,w,h,error" if args.digits else "path,text,confidence,error", flush=True
@@ -3002,7 +3007,7 @@ def run_web_page(args: argparse.Namespace, model: Path) -> int:
     except Exception as err:  # of Gradio, its server or the client it looks at itself with
         raise InputError(f"{host}:{port}: cannot listen there; try another --host or --port") from err
     say(f"draw at {url}; Ctrl-C ends it")
-    say(f"reading with {describe_network(model)}")
+    say(f"reading with {describe_network(model)}; --model FILE chooses another")
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(1)  # on Windows, nothing longer can be interrupted
@@ -3018,7 +3023,7 @@ def find_network(output: Path) -> Path:
     accuracy = float(load_facts(path).get("accuracy", 1))
     if accuracy >= LEAST_ACCURACY:
         return path
-    say(f"{path} reads only {accuracy:.1%} of its test digits; name it with --model to read with it all the same")
+    say(f"{path} reads only {accuracy:.1%} of its test digits; --model reads with it anyway")
     return BUNDLED
 
 
@@ -3093,32 +3098,41 @@ def plot_path(text: str) -> Path:
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     """Add what has a say in reading."""
     group.add_argument(
-        "--model", type=Path, metavar="FILE", help="an .onnx or .keras network (DIR/mnist.onnx or the bundled)"
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="the .onnx or .keras network to read with (default: DIR/mnist.onnx, or the bundled one)",
     )
-    group.add_argument("--model-info", action="store_true", help="print what the network's .onnx file says of it; exit")
+    group.add_argument(
+        "--model-info", action="store_true", help="print the metadata of the network's .onnx file and exit"
+    )
     form = group.add_mutually_exclusive_group().add_argument
-    form("--json", action="store_const", dest="form", const="json", help="print JSON, an object per line; no plot")
-    form("--csv", action="store_const", dest="form", const="csv", help="print CSV; no plot")
-    group.add_argument("--digits", action="store_true", help="with --csv: a row for each digit, with its box")
+    form(
+        "--json", action="store_const", dest="form", const="json", help="print JSON, one object per line; draw no plot"
+    )
+    form("--csv", action="store_const", dest="form", const="csv", help="print CSV; draw no plot")
+    group.add_argument("--digits", action="store_true", help="with --csv: one row per digit, with its box")
     plot = group.add_mutually_exclusive_group().add_argument
-    plot("--plot", type=plot_path, metavar="FILE", help="save the plot here (DIR/predictions.png)")
+    plot("--plot", type=plot_path, metavar="FILE", help="where to save the plot (default: DIR/predictions.png)")
     plot("--no-plot", action="store_true", help="draw nothing")
     share = number(float, 0, 1, "a number from 0 to 1")
-    text = 'print "?" for digits less certain than this, 0 to 1 (%(default)s)'
+    text = 'print "?" for digits less certain than this, 0 to 1 (default: %(default)s)'
     group.add_argument("--min-confidence", type=share, default=MIN_CONFIDENCE, metavar="P", help=text)
     group.add_argument("--one", action="store_true", help="there is exactly one digit on each picture")
     skip = "leave out what was read in this output of --json"
     group.add_argument("--skip-read", type=Path, metavar="FILE", help=skip)
     group.add_argument("--cluster", metavar="ADDRESS", help="read on the Dask cluster whose scheduler is there")
-    group.add_argument("--explain", action="store_true", help="save how each picture was read in DIR/explain/")
+    group.add_argument(
+        "--explain", action="store_true", help="save a figure of how each picture was read in DIR/explain/"
+    )
 
 
 def add_web_flags(group: argparse._ArgumentGroup) -> None:
     """Add what has a say in the page."""
     port = number(int, 1, 65535, "a port, 1 to 65535")
-    group.add_argument("--web", action="store_true", help="open a page to draw digits on and see them read")
-    group.add_argument("--host", help="where the page listens; 0.0.0.0: to everyone (127.0.0.1)")
-    group.add_argument("--port", type=port, metavar="N", help="the port it listens on (7860)")
+    group.add_argument("--web", action="store_true", help="open a page in the browser to draw digits on")
+    group.add_argument("--host", help="address the page listens on; 0.0.0.0 lets everyone in (default: 127.0.0.1)")
+    group.add_argument("--port", type=port, metavar="N", help="port it listens on (default: 7860)")
 
 
 def add_training_flags(group: argparse._ArgumentGroup) -> None:
@@ -3142,7 +3156,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
         "--learning-rate",
         type=rate,
         metavar="R",
-        help=f"of Adam, at its peak; more for few epochs ({by_network('learning_rate')})",
+        help=f"peak learning rate of Adam; higher for few epochs ({by_network('learning_rate')})",
     )
     part = number(float, 0, 0.9, "a number from 0 to 0.9")
     add(
@@ -3158,7 +3172,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
         help="train on the digits as they are, and on nothing else (mlp always does)",
     )
     whole = number(int, 0, 2**31, "a whole number from 0")
-    add("--seed", type=whole, metavar="N", help=f"of all that is random ({default['seed']})")
+    add("--seed", type=whole, metavar="N", help=f"seed of all random numbers ({default['seed']})")
     add(
         "--members",
         type=number(int, 1, 100, "a whole number from 1 to 100"),
@@ -3221,17 +3235,17 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     if args.model and args.train:
         parser.error("--model is for reading; name the pictures to read with it, without --train")
     if args.cluster and args.model and args.model.suffix == ".keras":
-        parser.error("--cluster reads with .onnx networks, which can be sent; give the .onnx file of this one")
+        parser.error("--cluster needs an .onnx network; choose the .onnx file of this one")
     if args.web and any((args.images, args.form, args.plot, args.one, args.explain, args.skip_read, args.cluster)):
-        parser.error("--web opens a page to draw on; leave out pictures and what is for reading them")
+        parser.error("--web opens a page to draw on; leave out pictures and flags for reading them")
     if not args.images and (args.skip_read or args.cluster):
         parser.error("--skip-read and --cluster are for pictures; name them, or - for paths on stdin")
     if args.digits and args.form != "csv":
-        parser.error("--digits is for --csv; add that (--json has all digits)")
+        parser.error("--digits is for --csv; add --csv (--json lists the digits anyway)")
     if not args.web and (args.host or args.port):
         parser.error("--host and --port are for the page; add --web")
     if args.model_info and any((args.train, args.images, args.web, args.form)):
-        parser.error("--model-info tells of a network and does nothing else; give it --model at most")
+        parser.error("--model-info only prints metadata; combine it with --model or nothing")
     return args
 
 
@@ -3257,7 +3271,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would only fail again
         if err.errno == errno.EPIPE:  # as in `| head`, which has read enough
             return 0
-        say("error: stdout: no space left; make room" + ("" if args.train else ", and go on with --skip-read"))
+        say("error: stdout: no space left; free some" + ("" if args.train else ", and go on with --skip-read"))
         return 1
     except KeyboardInterrupt:
         say("stopped; earlier files are unchanged")

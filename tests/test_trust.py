@@ -90,7 +90,7 @@ def test_two_trainings_in_one_folder_do_not_mix(small, tmp_path, capsys):
 def test_a_full_disk_is_told_before_training(small, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(md, "ROOM", 1e18)
     assert md.main([*TRAINING, "--data", small, "--output", str(tmp_path)]) == 1
-    assert "make room" in capsys.readouterr().err
+    assert "free some" in capsys.readouterr().err
 
 
 def draw(rng, suffix):
@@ -413,7 +413,7 @@ def test_a_full_disk_under_stdout_is_told(arguments):
     command = f"{sys.executable} {ROOT / 'mnist_digits.py'} {arguments} --model {md.BUNDLED} > /dev/full"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: stdout: no space left; make room, and go on with --skip-read"
+    assert done.stderr.splitlines()[-1] == "error: stdout: no space left; free some, and go on with --skip-read"
 
 
 def assert_centred(digit):
