@@ -208,7 +208,7 @@ REFUSED = {
     "--explain --one": "no pictures to read",
     "--train --learning-rate 11": "above 0 and up to 10",
     "--host 0.0.0.0 4.png": "add --web",
-    "--cluster localhost:8786 --model mine.keras 4.png": "give the .onnx file",
+    "--cluster localhost:8786 --model mine.keras 4.png": "needs an .onnx network",
     "--epochs 0": "a whole number from 1",
     "--min-confidence 2 4.png": "a number from 0 to 1",
     "--network vgg": "invalid choice",
