@@ -86,7 +86,7 @@ THIN_STROKE = 0.11  # of a digit's longer side: a thin pen in MNIST, 2.2 of 20 p
 FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
 
 MIN_CONFIDENCE = 0.5  # below it, a digit is more likely misread than read
-SURE = 0.9  # below it, a digit is looked at again; a mark is cut in two only where both parts are above
+REREAD_BELOW = 0.9  # below it, a digit is looked at again; a mark is cut in two only where both parts are above
 LARGE_JPEG = 10**6  # bytes; digits are looked for on no more pixels than half its width and height leave
 LARGEST_FILE = 2**28  # bytes of a picture; 52 megapixels of colour and alpha take fewer
 MANY = 500  # pictures; as many are worth the start of a process for each core
@@ -405,7 +405,7 @@ def decode_picture(content: np.ndarray) -> tuple[np.ndarray, int]:
     return picture if picture.dtype == np.uint8 else to_uint8(picture), times
 
 
-def brightness(picture: np.ndarray) -> np.ndarray:
+def contrast_channel(picture: np.ndarray) -> np.ndarray:
     """Return what of a BGR picture, (H, W, 3) uint8, shows the ink: its luminance, (H, W) uint8, or a single channel.
 
     Yellow on white and red on green differ little in luminance and much in one of the channels.
@@ -426,11 +426,11 @@ def to_gray(picture: np.ndarray) -> np.ndarray:
     if picture.ndim == 2:
         return picture
     if picture.shape[2] == 3:
-        return brightness(picture)
+        return contrast_channel(picture)
     alpha = picture[:, :, 3]
     if np.mean(alpha > 127) < 0.5:
         return 255 - alpha
-    gray = brightness(picture[:, :, :3])
+    gray = contrast_channel(picture[:, :, :3])
     paper = np.median(gray[alpha > 127])
     return (paper + (gray - paper) * (alpha / 255)).astype(np.uint8)
 
@@ -1307,7 +1307,7 @@ def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
     return np.array(rare, dtype=int)
 
 
-def others_drawer(
+def outlier_sampler(
     x: np.ndarray, targets: np.ndarray
 ) -> Callable[[int, np.random.Generator], tuple[np.ndarray, np.ndarray]]:
     """Return the function that draws so many pictures such as digits x (N, 28, 28) hardly hold, and their targets.
@@ -1319,7 +1319,7 @@ def others_drawer(
     rare, glyphs = find_rare(x, labels, 1 / 8), load_glyphs()
     of_label = [np.flatnonzero(labels == label) for label in range(10)]
 
-    def draw_other(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def sample_outlier(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         kind = rng.random()
         if kind < 0.42 and len(inked):
             index = rng.choice(rare if kind < 0.24 else inked)
@@ -1329,11 +1329,11 @@ def others_drawer(
             return draw_strokes(strokes, rng), ONE_HOT[label]
         return draw_nondigit(glyphs, x, of_label, rng), np.full(10, 0.1, np.float32)
 
-    def draw_others(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        digits, their_targets = zip(*(draw_other(rng) for _ in range(count)), strict=True)
+    def sample_outliers(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        digits, their_targets = zip(*(sample_outlier(rng) for _ in range(count)), strict=True)
         return np.stack(digits), np.stack(their_targets)
 
-    return draw_others
+    return sample_outliers
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1372,7 +1372,7 @@ def start_tensorflow() -> None:
 
 
 def convolution(filters: int, size: int = 3, strides: int = 1, padding: str = "valid") -> list[keras.Layer]:
-    """One step of our own networks: a convolution, its output normalized over the batch, what is negative cut off."""
+    """One step of our own networks: a convolution, batch normalization, ReLU."""
     from keras.layers import BatchNormalization, Conv2D, ReLU
 
     return [
@@ -1512,27 +1512,27 @@ class Recipe(NamedTuple):
     augment: bool
     one_hot: bool  # categorical cross-entropy on one-hot labels, else sparse on whole numbers
     smoothing: float = 0  # share of a one-hot label that goes to all ten digits alike (Szegedy et al., 2015)
-    untouched: float = 0  # share of each batch that stays as it is, sharp, for augmenting blurs
-    worldly: bool = False  # augmenting bends digits as well, and changes their pens
-    others: float = 0  # how many pictures `others_drawer` adds to a batch, for each of its digits; needs one_hot
+    clean: float = 0  # share of each batch that stays as it is, sharp, for augmenting blurs
+    elastic: bool = False  # augmenting bends digits as well, and changes their pens
+    outliers: float = 0  # how many pictures `outlier_sampler` adds to a batch, for each of its digits; needs one_hot
 
 
 OURS = Recipe(
     cnn,
     epochs=10,
-    batch_size=104,  # with the others, 117
+    batch_size=104,  # with the outliers, 117
     learning_rate=3e-3,
     one_cycle=True,
     augment=True,
     one_hot=True,
     smoothing=0.05,
-    untouched=0.3,
-    worldly=True,
-    others=1 / 8,
+    clean=0.3,
+    elastic=True,
+    outliers=1 / 8,
 )
 RECIPES = {
     "cnn": OURS,
-    "cnn-long": OURS._replace(layers=cnn_long, epochs=35, batch_size=128, untouched=0.2, others=3 / 8),
+    "cnn-long": OURS._replace(layers=cnn_long, epochs=35, batch_size=128, clean=0.2, outliers=3 / 8),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False),
@@ -1552,7 +1552,7 @@ PIXELS = np.stack([ACROSS, DOWN, np.ones_like(DOWN)], axis=-1).reshape(-1, 3)
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 SMOOTH = cv2.resize(np.eye(5, dtype=np.float32), (5, FIELD), interpolation=cv2.INTER_CUBIC)  # 5 knots -> 28 pixels
 ONE_HOT = np.eye(10, dtype=np.float32)
-SHOWINGS = 4  # batches that each of the others is shown in, for drawing one takes as long as augmenting ten
+SHOWINGS = 4  # batches that each outlier is shown in, for drawing one takes as long as augmenting ten
 SMALL = 30_000  # digits; a data set with fewer gets more epochs in proportion, where --epochs is not given
 
 
@@ -1587,14 +1587,14 @@ def compile_network(network: keras.Model, recipe: Recipe, steps: int) -> None:
         keras.losses.CategoricalCrossentropy(label_smoothing=recipe.smoothing)
         if recipe.one_hot
         else "sparse_categorical_crossentropy",
-        metrics=[keras.metrics.MeanMetricWrapper(digit_accuracy, name="accuracy") if recipe.others else "accuracy"],
+        metrics=[keras.metrics.MeanMetricWrapper(digit_accuracy, name="accuracy") if recipe.outliers else "accuracy"],
     )
 
 
 def split_off(data: Data, share: float) -> tuple[np.ndarray, ...]:
     """Part the training digits into x, y to train with and x, y to validate with, every label in proportion.
 
-    The split is the same for every seed, so that networks trained with different seeds can be compared and united.
+    The split is the same for every seed, so that networks trained with different seeds can be compared and ensemble.
     """
     from sklearn.model_selection import train_test_split
 
@@ -1650,15 +1650,15 @@ def draw_bends(count: int, rng: np.random.Generator) -> np.ndarray:
     return (SMOOTH @ knots.astype(np.float32) @ SMOOTH.T).transpose(0, 2, 3, 1)
 
 
-def look(batch: np.ndarray, points: np.ndarray) -> np.ndarray:
+def resample(batch: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Return what a batch shows at points (N or 1, 28, 28, 2), between pixels in proportion, outside as at the edge."""
     if len(batch) > 1000:  # OpenCV takes no more than 32,767 lines
         parts = [slice(start, start + 1000) for start in range(0, len(batch), 1000)]
-        return np.concatenate([look(batch[part], points[part] if len(points) > 1 else points) for part in parts])
+        return np.concatenate([resample(batch[part], points[part] if len(points) > 1 else points) for part in parts])
     points = np.broadcast_to(points, (len(batch), *points.shape[1:])).clip(0, FIELD - 1)
     points[..., 1] += FIELD * np.arange(len(batch))[:, np.newaxis, np.newaxis]  # one below the other, as one picture
-    tower = cv2.remap(batch.reshape(-1, FIELD), points.reshape(-1, FIELD, 2), None, cv2.INTER_LINEAR)
-    return tower.reshape(batch.shape)
+    stacked = cv2.remap(batch.reshape(-1, FIELD), points.reshape(-1, FIELD, 2), None, cv2.INTER_LINEAR)
+    return stacked.reshape(batch.shape)
 
 
 def change_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -1667,8 +1667,8 @@ def change_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     These are the ways in which pictures from outside MNIST still differ once the geometry has done its work.
     """
     thickness, blur = rng.uniform(-1, 1, (2, len(batch), 1, 1, 1)).astype(np.float32)
-    tower = batch.reshape(-1, FIELD)  # as one picture, for the edges of nearly every digit are paper
-    thick, thin = (change(tower, CROSS).reshape(batch.shape) for change in (cv2.dilate, cv2.erode))
+    stacked = batch.reshape(-1, FIELD)  # as one picture, for the edges of nearly every digit are paper
+    thick, thin = (change(stacked, CROSS).reshape(batch.shape) for change in (cv2.dilate, cv2.erode))
     drawn = np.where(thickness > 0, thick, thin)
     drawn -= batch
     drawn *= np.maximum(thickness, -0.7 * thickness)
@@ -1680,15 +1680,15 @@ def change_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def augment(recipe: Recipe, batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Turn, move and zoom a batch, bend it and change its pens, as a recipe says; the recipe's untouched stay."""
+    """Turn, move and zoom a batch, bend it and change its pens, as a recipe says; the recipe's clean stay."""
     if not recipe.augment:
         return batch
-    chosen = rng.permutation(len(batch))[: round((1 - recipe.untouched) * len(batch))]
+    chosen = rng.permutation(len(batch))[: round((1 - recipe.clean) * len(batch))]
     points = find_points(**draw_poses(len(chosen), rng))
-    if recipe.worldly:
+    if recipe.elastic:
         points += draw_bends(len(chosen), rng)
-    moved = look(batch[chosen], points)
-    batch[chosen] = change_pens(moved, rng) if recipe.worldly else moved
+    moved = resample(batch[chosen], points)
+    batch[chosen] = change_pens(moved, rng) if recipe.elastic else moved
     return batch
 
 
@@ -1709,20 +1709,22 @@ def make_batches(
     """Yield augmented batches of digits x (N, 28, 28) and their targets without end, from a step of the training on.
 
     Keras's generator shuffles the digits; they are turned, moved and zoomed here, a batch at a time, as it would digit
-    by digit in several times as long. The others come on top of the recipe's batch size, as many as can be shared out
+    by digit in several times as long. The outliers come on top of the recipe's batch size, as many as can be shared out
     evenly among devices.
     """
     from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
     flow = ImageDataGenerator(dtype=x.dtype).flow(x[..., np.newaxis], batch_size=recipe.batch_size, seed=seed)
     flow.total_batches_seen = step  # with the seed, it decides on the order, so that a stopped training goes on so
-    fresh = math.ceil((recipe.others * recipe.batch_size + devices) / SHOWINGS)
-    others = (
-        replay(partial(others_drawer(x, targets), fresh), seed, step) if recipe.others else repeat((x[:0], targets[:0]))
+    fresh = math.ceil((recipe.outliers * recipe.batch_size + devices) / SHOWINGS)
+    outliers = (
+        replay(partial(outlier_sampler(x, targets), fresh), seed, step)
+        if recipe.outliers
+        else repeat((x[:0], targets[:0]))
     )
-    for number, chosen, (drawn, their_targets) in zip(count(step), flow.index_generator, others, strict=False):
+    for number, chosen, (drawn, their_targets) in zip(count(step), flow.index_generator, outliers, strict=False):
         rng = np.random.default_rng([seed, number])
-        wanted = math.floor(recipe.others * len(chosen) / devices + rng.random()) * devices
+        wanted = math.floor(recipe.outliers * len(chosen) / devices + rng.random()) * devices
         added = rng.permutation(len(drawn))[:wanted]
         order = rng.permutation(len(chosen) + len(added))  # for each device some of each
         digits = np.concatenate([x[chosen], drawn[added]])[order]
@@ -1730,7 +1732,7 @@ def make_batches(
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it takes the place of `path` once that has ended well."""
     part = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -1759,9 +1761,9 @@ def checkpoint_writer(network: keras.Model, path: Path, history: dict[str, list[
         ends.append(time.monotonic())
         for name, value in {**logs, "seconds": ends[-1] - ends[-2]}.items():
             history.setdefault(name, []).append(float(value))
-        with written_whole(path.with_suffix(".json")) as part:
+        with atomic_write(path.with_suffix(".json")) as part:
             part.write_text(json.dumps(history), encoding="utf-8")
-        with written_whole(path) as part:
+        with atomic_write(path) as part:
             network.save_weights(part)
 
     return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
@@ -1903,7 +1905,7 @@ def train(
     return trained, history
 
 
-def unite(networks: list[keras.Model]) -> keras.Model:
+def make_ensemble(networks: list[keras.Model]) -> keras.Model:
     """Make one network of several: its logits are the mean of theirs."""
     import keras
 
@@ -1912,10 +1914,10 @@ def unite(networks: list[keras.Model]) -> keras.Model:
     entry = keras.Input((FIELD, FIELD, 1))
     features = [keras.Sequential(network.layers[:-1])(entry) for network in networks]
     last = keras.layers.Dense(10, activation="softmax")
-    united = keras.Model(entry, last(keras.layers.Concatenate()(features)))
+    ensemble = keras.Model(entry, last(keras.layers.Concatenate()(features)))
     kernels, biases = zip(*(network.layers[-1].get_weights() for network in networks), strict=True)
     last.set_weights([np.concatenate(kernels) / len(networks), np.mean(biases, axis=0)])
-    return united
+    return ensemble
 
 
 def calibrate(network: keras.Model, smoothing: float, batch: np.ndarray, targets: np.ndarray) -> keras.Model:
@@ -1961,14 +1963,14 @@ def train_members(
         network, history = train(recipe, parts, seed, checkpoint, [epoch_lines(recipe.epochs, say)])
         networks.append(network)
         histories.append(history)
-    united = unite(networks)
+    ensemble = make_ensemble(networks)
     x_validation, y_validation = parts[2:]
     if len(x_validation):  # all augmented, for pictures from outside are less like MNIST than these digits are
-        all_at_once = recipe._replace(batch_size=len(x_validation), untouched=0)
+        all_at_once = recipe._replace(batch_size=len(x_validation), clean=0)
         batch, targets = next(make_batches(all_at_once, x_validation, ONE_HOT[y_validation], seeds[0]))
-        united = calibrate(united, recipe.smoothing, batch, targets)
+        ensemble = calibrate(ensemble, recipe.smoothing, batch, targets)
     means = {name: np.mean([history[name] for history in histories], axis=0).tolist() for name in histories[0]}
-    return united, networks, means
+    return ensemble, networks, means
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
@@ -2032,10 +2034,10 @@ def save_network(network: keras.Model, folder: Path, name: str, facts: dict[str,
     """
     import onnx
 
-    with written_whole(folder / f"{name}.keras") as part:
+    with atomic_write(folder / f"{name}.keras") as part:
         network.save(part)
     path = folder / f"{name}.onnx"
-    with written_whole(path) as part, warnings.catch_warnings(action="ignore", category=FutureWarning):
+    with atomic_write(path) as part, warnings.catch_warnings(action="ignore", category=FutureWarning):
         network.export(part, format="onnx", verbose=False)  # warns of NumPy names in tf2onnx
         model = onnx.load(part)
         onnx.helper.set_model_props(model, {fact: str(value) for fact, value in facts.items()})
@@ -2078,7 +2080,7 @@ def load_facts(path: Path) -> dict[str, str]:
 
 
 CHANGES = {"theta": (-8, 8), "shear": (-10, 10), "zx": (0.9, 1.1), "zy": (0.9, 1.1)}  # about as in training
-SECOND_LOOKS = [find_points(**{name: value}) for name, values in CHANGES.items() for value in values]
+VARIANTS = [find_points(**{name: value}) for name, values in CHANGES.items() for value in values]
 
 
 def load_keras(path: Path) -> Predict:
@@ -2125,10 +2127,10 @@ def read_digits(digits: np.ndarray, predict: Predict) -> np.ndarray:
         return np.zeros((0, 10), np.float32)
     batch = to_batch(digits)
     probs = predict(batch)
-    doubtful = np.flatnonzero(probs.max(axis=1) < SURE)
+    doubtful = np.flatnonzero(probs.max(axis=1) < REREAD_BELOW)
     if len(doubtful):
-        looks = predict(np.concatenate([look(batch[doubtful], points) for points in SECOND_LOOKS]))
-        probs[doubtful] = np.mean([probs[doubtful], *np.split(looks, len(SECOND_LOOKS))], axis=0)
+        looks = predict(np.concatenate([resample(batch[doubtful], points) for points in VARIANTS]))
+        probs[doubtful] = np.mean([probs[doubtful], *np.split(looks, len(VARIANTS))], axis=0)
     return probs
 
 
@@ -2162,12 +2164,14 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
     What is in doubt and small beside the certain digits, or runs off the page, is a remnant of something else.
     """
     confidence, heights, widths = probs.max(axis=1), *np.array(boxes).T[:1:-1]
-    certain = sorted((box for box, sure in zip(boxes, confidence > SURE, strict=True) if sure), key=lambda box: box.h)
+    certain = sorted(
+        (box for box, sure in zip(boxes, confidence > REREAD_BELOW, strict=True) if sure), key=lambda box: box.h
+    )
     usual = certain[len(certain) // 2].h if certain else heights.max()
-    remnant = (heights < 0.15 * usual) | ((confidence < SURE) & (heights < 0.3 * usual) & (widths < usual))
+    remnant = (heights < 0.15 * usual) | ((confidence < REREAD_BELOW) & (heights < 0.3 * usual) & (widths < usual))
     if len(certain) > 2:  # a short 1 is a piece of a line, or a comma
         remnant |= ((confidence < MIN_CONFIDENCE) | (probs.argmax(axis=1) == 1)) & (heights < 0.5 * usual)
-        for index in np.flatnonzero(confidence < SURE):
+        for index in np.flatnonzero(confidence < REREAD_BELOW):
             remnant[index] |= is_remnant(boxes[index], certain, size)
     return np.ones(len(boxes), bool) if remnant.all() else ~remnant
 
@@ -2203,13 +2207,13 @@ def is_in_doubt(reading: Reading) -> bool:
     """Tell whether a page is worth another look: nothing was found on it, or something that is not certain."""
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
-    return reading.confidence < SURE and len(reading.boxes) <= MOST_IN_DOUBT
+    return reading.confidence < REREAD_BELOW and len(reading.boxes) <= MOST_IN_DOUBT
 
 
 def find_certain(reading: Reading) -> np.ndarray:
     """Return the certain digits of a reading, (N,) int."""
     read = reading.probs.argmax(axis=1)
-    return read[reading.probs.max(axis=1) >= SURE]
+    return read[reading.probs.max(axis=1) >= REREAD_BELOW]
 
 
 def can_replace(first: Reading, other: Reading, way: Way) -> bool:
@@ -2229,7 +2233,7 @@ def read_pages(pages: list[Page], predict: Predict) -> list[Reading]:
     return [read_page(page, own) for page, own in zip(pages, np.split(probs, ends), strict=True)]
 
 
-def look_again(first: Reading, source: Source, predict: Predict, one: bool, explain: bool) -> Reading:
+def read_again(first: Reading, source: Source, predict: Predict, one: bool, explain: bool) -> Reading:
     """Read a page in the other ways as well; return the reading with most evidence.
 
     Each stage of the geometry decides once, and where it decides wrongly, a stroke's faint part is lost, say, the
@@ -2258,23 +2262,25 @@ def vote(probs: np.ndarray) -> np.ndarray:
     return probs if share >= 0.5 else share / 2 * probs + (1 - share / 2) / 10
 
 
-def read_lot(lot: Iterable[Source], predict: Predict, min_confidence: float, one: bool, explain: bool) -> list[Reading]:
+def read_chunk(
+    chunk: Iterable[Source], predict: Predict, min_confidence: float, one: bool, explain: bool
+) -> list[Reading]:
     """Read some pictures, and again where that leaves doubt."""
-    sources, readings = list(lot), []
+    sources, readings = list(chunk), []
     for source, first in zip(
         sources, read_pages([open_page(each, one, explain) for each in sources], predict), strict=True
     ):
-        reading = look_again(first, source, predict, one, explain) if is_in_doubt(first) else first
+        reading = read_again(first, source, predict, one, explain) if is_in_doubt(first) else first
         voted = vote(reading.probs)
         readings.append(reading._replace(probs=voted, text=to_text(reading.rows, voted, min_confidence)))
     return readings
 
 
-def make_lots(sources: Iterator[Source], most: int) -> Iterator[list[Source]]:
-    """Part sources into lots that grow from 1 to `most`: the first are read soon, on all cores; many take few calls."""
+def make_chunks(sources: Iterator[Source], most: int) -> Iterator[list[Source]]:
+    """Split sources into chunks that grow from 1 to `most`, so that the first are read soon and on all cores."""
     sizes = chain(range(1, most), repeat(most))
-    while lot := list(islice(sources, next(sizes))):
-        yield lot
+    while chunk := list(islice(sources, next(sizes))):
+        yield chunk
 
 
 def read_pictures(
@@ -2295,15 +2301,15 @@ def read_pictures(
     `predict` is what `load_network` returns for a file, the bundled network unless given. A digit less certain than
     `min_confidence`, 0 .. 1, is a "?" in the text; `one` takes all ink of a picture for one digit; with `explain`,
     pages keep their stages. The pool is any of concurrent.futures, threads on all cores unless given (OpenCV lets go of
-    Python's lock), and is `ahead` lots ahead of what is yielded, so that memory does not grow with what is read.
+    Python's lock), and is `ahead` chunks ahead of what is yielded, so that memory does not grow with what is read.
     """
     predict, waiting = predict or load_network(BUNDLED), deque()
     executor, stopped = pool or ThreadPoolExecutor(os.cpu_count()), Event()
     try:
-        for lot in make_lots(list_sources(pictures), most=1 if explain else 32):  # stages take much memory
+        for chunk in make_chunks(list_sources(pictures), most=1 if explain else 32):  # stages take much memory
             if not pool:
-                lot = takewhile(lambda source: not stopped.is_set(), lot)
-            waiting.append(executor.submit(read_lot, lot, predict, min_confidence, one, explain))
+                chunk = takewhile(lambda source: not stopped.is_set(), chunk)
+            waiting.append(executor.submit(read_chunk, chunk, predict, min_confidence, one, explain))
             while waiting and (waiting[0].done() or len(waiting) > ahead):
                 yield from waiting.popleft().result()
         while waiting:
@@ -2611,7 +2617,7 @@ def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
 
 
 LEAST_ACCURACY = 0.9  # on its test digits; a network below it has not learnt to read
-ROOM = 100e6  # bytes for each member, more than the largest network takes with its checkpoint
+MEMBER_BYTES = 100e6  # bytes for each member, more than the largest network takes with its checkpoint
 TRAINING_DEFAULTS = {
     "data": "mnist",
     "network": "cnn",
@@ -2656,7 +2662,7 @@ def choose_recipe(args: argparse.Namespace, digits: int) -> Recipe:
     """Return the network's recipe with what the command line changes in it, for a training set of so many digits."""
     recipe = RECIPES[args.network]
     if args.no_augment:
-        recipe = recipe._replace(augment=False, worldly=False, others=0)
+        recipe = recipe._replace(augment=False, elastic=False, outliers=0)
     epochs = args.epochs or math.ceil(recipe.epochs * max(SMALL / digits, 1))
     shorter = max(recipe.epochs / epochs, 1) if recipe.one_cycle else 1
     return recipe._replace(
@@ -2669,7 +2675,7 @@ def choose_recipe(args: argparse.Namespace, digits: int) -> Recipe:
 def save_json(path: Path, content: dict[str, Any]) -> None:
     """Save what JSON can hold of something: null takes the place of NaN and infinity, for which it has no words."""
     content = json.loads(json.dumps(content), parse_constant=lambda constant: None)
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
@@ -2683,7 +2689,7 @@ def versions() -> dict[str, str]:
 
 def save_history(path: Path, history: dict[str, list[float]]) -> None:
     """Save what was measured after each epoch, a row each."""
-    with written_whole(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["epoch", *history])
         writer.writerows([epoch, *row] for epoch, row in enumerate(zip(*history.values(), strict=True), 1))
@@ -2692,7 +2698,7 @@ def save_history(path: Path, history: dict[str, list[float]]) -> None:
 def save_figure(figure: Figure, path: Path) -> None:
     """Save a figure and say where."""
     make_folder(path.parent)
-    with written_whole(path) as part, warnings.catch_warnings(action="ignore", category=UserWarning):
+    with atomic_write(path) as part, warnings.catch_warnings(action="ignore", category=UserWarning):
         figure.savefig(part, dpi=110)  # warns of letters in file names that its font lacks
     say(f"saved {printable(str(path))}")
 
@@ -2712,7 +2718,7 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
     """
     from filelock import FileLock, Timeout
 
-    room, needed = shutil.disk_usage(args.output).free, ROOM * args.members
+    room, needed = shutil.disk_usage(args.output).free, MEMBER_BYTES * args.members
     if room < needed:
         raise InputError(
             f"{args.output}: only {room / 1e6:,.0f} MB left there; free some, it takes {needed / 1e6:,.0f} MB"

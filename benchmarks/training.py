@@ -189,7 +189,7 @@ def measure_augmentation(data: md.Data) -> dict:
 
     x, targets = data.x_train[:5120], md.ONE_HOT[data.y_train[:5120]]
     recipe = md.RECIPES["cnn"]._replace(batch_size=256)
-    poses_alone = recipe._replace(untouched=0, worldly=False, others=0)
+    poses_alone = recipe._replace(clean=0, elastic=False, outliers=0)
     ways = {
         "Keras": ImageDataGenerator(**md.POSES).flow(md.to_batch(x), targets, batch_size=256, seed=0),
         "ours, the same": md.make_batches(poses_alone, x, targets, 0),

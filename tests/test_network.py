@@ -74,7 +74,7 @@ def test_the_validation_digits_are_no_training_digits():
 def test_a_failed_write_leaves_the_earlier_file(tmp_path):
     path = tmp_path / "network.onnx"
     path.write_text("earlier")
-    with pytest.raises(RuntimeError), md.written_whole(path) as part:
+    with pytest.raises(RuntimeError), md.atomic_write(path) as part:
         part.write_text("half")
         raise RuntimeError
     assert path.read_text() == "earlier"
@@ -83,7 +83,7 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path):
 
 def test_a_write_that_cannot_be_is_one_sentence(tmp_path):
     (tmp_path / "plot.png").mkdir()
-    with pytest.raises(md.InputError, match="cannot be written"), md.written_whole(tmp_path / "plot.png") as part:
+    with pytest.raises(md.InputError, match="cannot be written"), md.atomic_write(tmp_path / "plot.png") as part:
         part.write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["plot.png"]
 
@@ -164,7 +164,7 @@ def test_a_pose_looks_as_it_does_in_keras(batch, original):
     drawn = [original.get_random_transform((28, 28, 1)) for _ in batch]
     poses = {name: np.array([pose[name] for pose in drawn]) for name in ("theta", "shear", "tx", "ty", "zx", "zy")}
     theirs = np.stack([original.apply_transform(x, pose) for x, pose in zip(batch, drawn, strict=True)])
-    assert np.abs(md.look(batch, md.find_points(**poses)) - theirs).max() < 0.04, "1/32 pixel, OpenCV's old grid"
+    assert np.abs(md.resample(batch, md.find_points(**poses)) - theirs).max() < 0.04, "1/32 pixel, OpenCV's old grid"
 
 
 def test_poses_are_drawn_as_in_keras():
@@ -183,15 +183,15 @@ def test_poses_are_drawn_as_in_keras():
 
 def test_any_number_of_digits_can_be_looked_at(batch):
     many = np.concatenate([batch] * 40)
-    assert np.allclose(md.look(many, md.find_points()), many, atol=1e-6)
+    assert np.allclose(md.resample(many, md.find_points()), many, atol=1e-6)
     turned = md.find_points(theta=np.linspace(-30, 30, len(many)))
-    assert np.allclose(md.look(many, turned)[1500:1510], md.look(many[1500:1510], turned[1500:1510]), atol=1e-3)
+    assert np.allclose(md.resample(many, turned)[1500:1510], md.resample(many[1500:1510], turned[1500:1510]), atol=1e-3)
 
 
 def test_outside_the_field_a_digit_goes_on_as_at_its_edge():
     gray = np.full((2, 28, 28, 1), 0.25, np.float32)
     gray[1] = 0.75
-    moved = md.look(gray, md.find_points(tx=20, ty=-20))
+    moved = md.resample(gray, md.find_points(tx=20, ty=-20))
     assert np.allclose(moved, gray), "nothing of its neighbour"
 
 
@@ -229,29 +229,29 @@ def test_batches_from_a_later_step_on_are_those_of_that_step(digits, labels):
 
 
 def test_each_of_the_others_is_shown_a_few_times_and_never_twice_in_a_batch(digits, labels):
-    recipe = md.RECIPES["cnn"]._replace(batch_size=40, others=1 / 4, augment=False)
+    recipe = md.RECIPES["cnn"]._replace(batch_size=40, outliers=1 / 4, augment=False)
     shown = Counter()
     for x, targets in islice(md.make_batches(recipe, digits, np.eye(10)[labels], 5), 40):
-        others = [digit.tobytes() for digit, target in zip(x, targets, strict=True) if target.max() < 0.5]
-        assert len(set(others)) == len(others)
-        shown.update(others)
+        outliers = [digit.tobytes() for digit, target in zip(x, targets, strict=True) if target.max() < 0.5]
+        assert len(set(outliers)) == len(outliers)
+        shown.update(outliers)
     assert max(shown.values()) <= md.SHOWINGS
     assert len(shown) > 40 * 40 / 4 / 2 / md.SHOWINGS / 2
 
 
 def test_a_share_of_each_batch_stays_as_it_is(digits):
-    recipe = md.RECIPES["cnn"]._replace(batch_size=50, untouched=0.2, others=0)
+    recipe = md.RECIPES["cnn"]._replace(batch_size=50, clean=0.2, outliers=0)
     batches = md.make_batches(recipe, digits, np.arange(64), seed=5)
     for size in (50, 14):
         x, order = next(batches)
-        untouched = (x == md.to_batch(digits[order])).all(axis=(1, 2, 3))
+        clean = (x == md.to_batch(digits[order])).all(axis=(1, 2, 3))
         assert x.shape == (size, 28, 28, 1)
-        assert untouched.sum() == round(0.2 * size)
+        assert clean.sum() == round(0.2 * size)
 
 
 @pytest.mark.parametrize(("devices", "added"), [(1, 15), (4, 16), (6, 12)])
 def test_others_stand_anywhere_in_a_batch_and_leave_it_even_for_all_devices(devices, added, digits, labels):
-    recipe = md.RECIPES["cnn"]._replace(batch_size=60, others=1 / 4)
+    recipe = md.RECIPES["cnn"]._replace(batch_size=60, outliers=1 / 4)
     batches = md.make_batches(recipe, digits[:60], np.eye(10)[labels[:60]], seed=5, devices=devices)
     doubted = np.zeros(100)
     for _ in range(40):
@@ -265,7 +265,7 @@ def test_others_stand_anywhere_in_a_batch_and_leave_it_even_for_all_devices(devi
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_the_smallest_batches_get_others_of_both_kinds_in_time(size, digits, labels):
-    recipe = md.RECIPES["cnn"]._replace(batch_size=size, others=1 / 4)
+    recipe = md.RECIPES["cnn"]._replace(batch_size=size, outliers=1 / 4)
     batches = md.make_batches(recipe, digits, np.eye(10)[labels], seed=5)
     targets = np.concatenate([next(batches)[1] for _ in range(4 * math.ceil(64 / size))])
     doubted = (targets.max(axis=1) < 0.5).sum()
@@ -282,7 +282,7 @@ def test_networks_are_united_by_the_mean_of_their_logits(batch):
     networks = [md.build_network(md.RECIPES["cnn"]) for _ in range(3)]
     logits = np.mean([np.log(network.predict(batch, verbose=0)) for network in networks], axis=0)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert np.allclose(md.unite(networks).predict(batch, verbose=0), expected, atol=1e-5)
+    assert np.allclose(md.make_ensemble(networks).predict(batch, verbose=0), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("devices", "network", "epochs", "least"), [(2, "cnn", 4, 0.5), (3, "mlp", 8, 0.5)])
@@ -307,26 +307,26 @@ for output in "ab":
 
 
 def test_others_are_redrawn_digits_and_no_digits_and_repeat_with_the_seed(digits, labels):
-    draw_others = md.others_drawer(digits, np.eye(10, dtype=np.float32)[labels])
-    others, targets = draw_others(200, np.random.default_rng(3))
+    sample_outliers = md.outlier_sampler(digits, np.eye(10, dtype=np.float32)[labels])
+    outliers, targets = sample_outliers(200, np.random.default_rng(3))
     is_digit = targets.max(axis=1) == 1
-    assert (others.shape, others.dtype) == ((200, 28, 28), np.uint8)
+    assert (outliers.shape, outliers.dtype) == ((200, 28, 28), np.uint8)
     assert np.allclose(targets[~is_digit], 0.1)
     assert is_digit.mean() == pytest.approx(0.44, abs=0.12)
-    assert len(np.unique(others[~is_digit], axis=0)) > 0.95 * np.sum(~is_digit)
-    assert not (others[is_digit, np.newaxis] == digits).all(axis=(2, 3)).any()
-    assert np.array_equal(others, draw_others(200, np.random.default_rng(3))[0])
-    assert not np.array_equal(others, draw_others(200, np.random.default_rng(4))[0])
+    assert len(np.unique(outliers[~is_digit], axis=0)) > 0.95 * np.sum(~is_digit)
+    assert not (outliers[is_digit, np.newaxis] == digits).all(axis=(2, 3)).any()
+    assert np.array_equal(outliers, sample_outliers(200, np.random.default_rng(3))[0])
+    assert not np.array_equal(outliers, sample_outliers(200, np.random.default_rng(4))[0])
 
 
 def test_redrawn_digits_keep_their_labels():
     bars = np.zeros((40, 28, 28), np.uint8)
     bars[:20, 4:24, 12:16] = 255
     bars[20:, 12:16, 4:24] = 255  # labels that no digit drawn anew has
-    others, targets = md.others_drawer(bars, np.eye(10)[np.repeat([2, 3], 20)])(80, np.random.default_rng(0))
+    outliers, targets = md.outlier_sampler(bars, np.eye(10)[np.repeat([2, 3], 20)])(80, np.random.default_rng(0))
     labels = np.where(targets.max(axis=1) == 1, targets.argmax(axis=1), -1)
     assert {2, 3} <= set(labels)
-    for bar, label in zip(others, labels, strict=True):
+    for bar, label in zip(outliers, labels, strict=True):
         height, width = map(np.ptp, np.nonzero(bar))
         assert label not in {2, 3} or label == (2 if height > width else 3)
 
@@ -343,8 +343,8 @@ def test_what_is_no_digit_fills_the_field_as_digits_do(digits):
 def test_others_can_be_drawn_of_a_small_set_with_blanks_and_missing_labels(digits, labels):
     blank = np.zeros_like(digits)
     for some, own, doubted in ((np.concatenate([blank[:1], digits]), np.ones(65, int), 224), (blank, labels, 392)):
-        others, targets = md.others_drawer(some, np.eye(10)[own])(400, np.random.default_rng(0))
-        assert others.shape == (400, 28, 28)
+        outliers, targets = md.outlier_sampler(some, np.eye(10)[own])(400, np.random.default_rng(0))
+        assert outliers.shape == (400, 28, 28)
         assert targets.shape == (400, 10)
         assert (targets.max(axis=1) < 0.5).sum() == pytest.approx(doubted, abs=30)
 
