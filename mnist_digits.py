@@ -2118,16 +2118,17 @@ def load_network(path: Path) -> Predict:
     return predict
 
 
-def read_digits(digits: np.ndarray, predict: Predict) -> np.ndarray:
+def read_digits(digits: np.ndarray, predict: Predict, least: float = 0) -> np.ndarray:
     """Return the probs (N, 10) of digits (N, 28, 28).
 
-    Where the network is in doubt, they are the mean over the digit as it is and turned, leaning and stretched a little.
+    Where the network is in doubt, but not below a confidence `least`, they are the mean over the digit as it is and turned, leaning and stretched a little.
     """
     if not len(digits):
         return np.zeros((0, 10), np.float32)
     batch = to_batch(digits)
     probs = predict(batch)
-    doubtful = np.flatnonzero(probs.max(axis=1) < REREAD_BELOW)
+    confidence = probs.max(axis=1)
+    doubtful = np.flatnonzero((least <= confidence) & (confidence < REREAD_BELOW))
     if len(doubtful):
         looks = predict(np.concatenate([resample(batch[doubtful], points) for points in VARIANTS]))
         probs[doubtful] = np.mean([probs[doubtful], *np.split(looks, len(VARIANTS))], axis=0)
@@ -2226,9 +2227,9 @@ def can_replace(first: Reading, other: Reading, way: Way) -> bool:
     return not lost and len(certain) >= (0.75 if count > 3 else 1) * count and count > (3 if way.inverted else 0)
 
 
-def read_pages(pages: list[Page], predict: Predict) -> list[Reading]:
-    """Read pages, the network all their digits at once."""
-    probs = read_digits(np.concatenate([page.digits for page in pages]), predict)
+def read_pages(pages: list[Page], predict: Predict, least: float = 0) -> list[Reading]:
+    """Read pages, the network all their digits at once; those below a confidence `least` are out of the running."""
+    probs = read_digits(np.concatenate([page.digits for page in pages]), predict, least)
     ends = np.cumsum([len(page.digits) for page in pages])[:-1]
     return [read_page(page, own) for page, own in zip(pages, np.split(probs, ends), strict=True)]
 
@@ -2246,7 +2247,8 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
     best, most, before = first, evidence(first) + MARGIN, len(first.boxes)
     ways = [way for way in OTHER_WAYS if way is not SOFT or max(gray.shape) <= SMALL_SIDE]
     pages = [lay_out(first.page.path, gray, times, one, explain, way) for way in ways]
-    for way, reading in zip(ways, read_pages(pages, predict), strict=True):
+    least = first.confidence if before == 1 else 0  # a single digit has to be read with more than that
+    for way, reading in zip(ways, read_pages(pages, predict, least), strict=True):
         more = max(len(reading.boxes) - before, 0) / before if before else 0  # pieces of digits can be digits, too
         if can_replace(first, reading, way) and evidence(reading) > most + 0.7 * more:
             best, most = reading, evidence(reading) + MARGIN
