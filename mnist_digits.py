@@ -410,12 +410,13 @@ def contrast_channel(picture: np.ndarray) -> np.ndarray:
 
     Yellow on white and red on green differ little in luminance and much in one of the channels.
     """
-    gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-    step = max(picture.shape) // WORKING_SIDE + 1
-    spread = cv2.meanStdDev(picture[::step, ::step])[1].ravel()
-    if spread.max() > 1.6 * cv2.meanStdDev(gray[::step, ::step])[1].item():
+    step = max(picture.shape) // 256 + 1
+    height, width = (max(side // step, 1) for side in picture.shape[:2])
+    sample = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+    spread = cv2.meanStdDev(sample)[1].ravel()
+    if spread.max() > 1.6 * cv2.meanStdDev(cv2.cvtColor(sample, cv2.COLOR_BGR2GRAY))[1].item():
         return np.ascontiguousarray(picture[:, :, spread.argmax()])
-    return gray
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
 
 
 def to_gray(picture: np.ndarray) -> np.ndarray:
@@ -2121,7 +2122,8 @@ def load_network(path: Path) -> Predict:
 def read_digits(digits: np.ndarray, predict: Predict, least: float = 0) -> np.ndarray:
     """Return the probs (N, 10) of digits (N, 28, 28).
 
-    Where the network is in doubt, but not below a confidence `least`, they are the mean over the digit as it is and turned, leaning and stretched a little.
+    Where the network is in doubt, they are the mean over the digit as it is and turned, leaning and stretched a little;
+    below a confidence `least`, they are left as they are.
     """
     if not len(digits):
         return np.zeros((0, 10), np.float32)
@@ -2228,7 +2230,7 @@ def can_replace(first: Reading, other: Reading, way: Way) -> bool:
 
 
 def read_pages(pages: list[Page], predict: Predict, least: float = 0) -> list[Reading]:
-    """Read pages, the network all their digits at once; those below a confidence `least` are out of the running."""
+    """Read pages, the network all their digits at once, in doubt several times from a confidence `least` on."""
     probs = read_digits(np.concatenate([page.digits for page in pages]), predict, least)
     ends = np.cumsum([len(page.digits) for page in pages])[:-1]
     return [read_page(page, own) for page, own in zip(pages, np.split(probs, ends), strict=True)]
