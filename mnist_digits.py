@@ -3290,5 +3290,13 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
+def command() -> None:
+    """Run the command line as a process; after Ctrl-C it ends at once, for TensorFlow's threads crash Python's end."""
+    status = main()
+    if status == 130:
+        os._exit(status)  # all that was said is flushed
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()
