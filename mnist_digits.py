@@ -282,14 +282,15 @@ def walk(folder: str, tell: Callable[[str], None] = silent) -> Iterator[str]:
 
 def listed_paths(stream: BinaryIO) -> Iterator[str]:
     """Yield the paths that a stream names as they come: a line each or, as from `find -print0`, up to a NUL each."""
-    rest, separator, carriage_return = b"", None, b"\r" if os.name == "nt" else b""
+    rest, separator = b"", None
     while chunk := stream.read1():
         rest += chunk
         separator = separator or next((mark for mark in (b"\0", b"\n") if mark in rest), None)
         *whole, rest = rest.split(separator) if separator else [rest]
-        yield from map(os.fsdecode, filter(None, (path.removesuffix(carriage_return) for path in whole)))
+        end = b"\r" if separator == b"\n" else b""  # of a list made on Windows
+        yield from map(os.fsdecode, filter(None, (path.removesuffix(end) for path in whole)))
     if rest:
-        yield os.fsdecode(rest.removesuffix(carriage_return))
+        yield os.fsdecode(rest)
 
 
 def picture_paths(arguments: Iterable[str], tell: Callable[[str], None] = silent) -> Iterator[str]:

@@ -314,6 +314,11 @@ def test_paths_come_from_stdin_by_lines_or_nuls(tmp_path):
     assert done.stderr.splitlines()[1].startswith(f"error: {names[2]}: no such file")
 
 
+def test_lists_made_on_windows_name_the_same_files():
+    stream = io.BufferedReader(io.BytesIO(b"a.png\r\nb c.png\r\n\r\nd.png"))
+    assert list(md.listed_paths(stream)) == ["a.png", "b c.png", "d.png"]
+
+
 def test_names_with_line_breaks_pass_between_nuls():
     stream = io.BufferedReader(io.BytesIO(b"a\nb.png\0c\nd.png\0"), buffer_size=8)
     assert list(md.listed_paths(stream)) == ["a\nb.png", "c\nd.png"]
