@@ -78,15 +78,14 @@ FIELD = 28  # MNIST's pictures are 28 x 28, ...
 BOX = 20  # the longer side of the digit fills 20 of them, ...
 CENTROID = 14.0  # and its centre of mass lies on pixel 14.0 (14.01, 14.00 over the 60,000)
 
-PICTURE_SUFFIXES = {
-    *(".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-}
+PICTURE_SUFFIXES = {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+PICTURE_SUFFIXES |= {".pbm", ".pgm", ".ppm"}
 CORE = 102  # of 255, the ink that makes a stroke: 0.8 of Otsu's threshold, for pressure varies along it
 THIN_STROKE = 0.11  # of a digit's longer side: a thin pen in MNIST, 2.2 of 20 pixels
 FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
 
 MIN_CONFIDENCE = 0.5  # below it, a digit is more likely misread than read
-REREAD_BELOW = 0.9  # below it, a digit is looked at again; a mark is cut in two only where both parts are above
+REREAD_BELOW = 0.9  # below it, a digit is read again; a mark is cut in two only where both parts are above
 LARGE_JPEG = 10**6  # bytes; digits are looked for on no more pixels than half its width and height leave
 LARGEST_FILE = 2**28  # bytes of a picture; 52 megapixels of colour and alpha take fewer
 MANY = 500  # pictures; as many are worth the start of a process for each core
@@ -133,7 +132,7 @@ OTHER_WAYS = (
 SMALL_SIDE = 40  # pixels of the longer side of what is a small picture
 CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
 MARGIN = 0.3  # of evidence, by which another way has to be better than the first
-MOST_IN_DOUBT = 150  # marks; a page with more is not looked at again, for that would take seconds
+MOST_IN_DOUBT = 150  # marks; a page with more is not read again, for that would take seconds
 
 
 class Box(NamedTuple):
@@ -253,6 +252,13 @@ class Data(NamedTuple):
 def natural(name: str) -> list[Any]:
     """Return by what to sort names as a person would, 2.png before 10.png."""
     return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", name)]
+
+
+def printable(path: str) -> str:
+    """Return a path on one line: what would break it, control characters and bytes that are no text, as escapes."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in path
+    )
 
 
 def silent(sentence: str) -> None:
@@ -381,7 +387,7 @@ def decode_other(content: np.ndarray) -> np.ndarray | None:
     return picture if turned is None else turned
 
 
-def name_kind(content: np.ndarray) -> str:
+def guess_format(content: np.ndarray) -> str:
     """Return what a file that is no picture for OpenCV seems to be, from its first bytes."""
     start = content[:300].tobytes()
     if start[4:8] == b"ftyp" and start[8:12] in {b"heic", b"heix", b"mif1", b"msf1", b"hevc"}:
@@ -402,7 +408,7 @@ def decode_picture(content: np.ndarray) -> tuple[np.ndarray, int]:
     except cv2.error as err:
         raise InputError(f"cannot be decoded ({err.err}); save it below 52 megapixels, as PNG or JPEG") from err
     if picture is None:
-        raise InputError(f"not a picture this program can read ({name_kind(content)}); save it as PNG or JPEG")
+        raise InputError(f"not a picture this program can read ({guess_format(content)}); save it as PNG or JPEG")
     return picture if picture.dtype == np.uint8 else to_uint8(picture), times
 
 
@@ -1006,6 +1012,23 @@ def to_batch(digits: np.ndarray) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+def start_tensorflow() -> None:
+    """Import TensorFlow without the lines that it prints on file descriptor 2 before any setting of ours is heard."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow  # noqa: F401
+    except ImportError as err:
+        raise InputError(f"training and .keras files need TensorFlow ({err}); pip install -r requirements.txt") from err
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
 def load_mnist() -> tuple[np.ndarray, ...]:
     """Load MNIST through Keras, which downloads it once (11 MB), checks its SHA-256 and keeps it in ~/.keras."""
     start_tensorflow()
@@ -1344,9 +1367,9 @@ def outlier_sampler(
 
 
 def keep_memory() -> None:
-    """Let glibc keep the memory that a training step frees, since the next step asks for it again.
+    """Let glibc keep the memory that a training step, or a picture, frees, since the next one asks for it again.
 
-    Else each step gives it back to the system and pays for it anew in page faults. The options are M_MMAP_THRESHOLD,
+    Else each gives it back to the system and pays for it anew in page faults. The options are M_MMAP_THRESHOLD,
     M_TRIM_THRESHOLD and M_TOP_PAD of mallopt(3), in bytes; other systems and C libraries have no such function.
     """
     if sys.platform == "linux":
@@ -1354,23 +1377,6 @@ def keep_memory() -> None:
             mallopt = ctypes.CDLL(None).mallopt
             for option, size in ((-3, 2**30), (-1, 2**31 - 1), (-2, 2**28)):
                 mallopt(option, size)
-
-
-def start_tensorflow() -> None:
-    """Import TensorFlow without the lines that it prints on file descriptor 2 before any setting of ours is heard."""
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        import tensorflow  # noqa: F401
-    except ImportError as err:
-        raise InputError(f"training and .keras files need TensorFlow ({err}); pip install -r requirements.txt") from err
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
 
 
 def convolution(filters: int, size: int = 3, strides: int = 1, padding: str = "valid") -> list[keras.Layer]:
@@ -1596,7 +1602,7 @@ def compile_network(network: keras.Model, recipe: Recipe, steps: int) -> None:
 def split_off(data: Data, share: float) -> tuple[np.ndarray, ...]:
     """Part the training digits into x, y to train with and x, y to validate with, every label in proportion.
 
-    The split is the same for every seed, so that networks trained with different seeds can be compared and ensemble.
+    The split is the same for every seed, so that networks trained with different seeds can be compared and combined.
     """
     from sklearn.model_selection import train_test_split
 
@@ -1682,7 +1688,7 @@ def change_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def augment(recipe: Recipe, batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Turn, move and zoom a batch, bend it and change its pens, as a recipe says; the recipe's clean stay."""
+    """Turn, move and zoom a batch, bend it and change its pens, as a recipe says; the recipe's clean share stays."""
     if not recipe.augment:
         return batch
     chosen = rng.permutation(len(batch))[: round((1 - recipe.clean) * len(batch))]
@@ -2133,8 +2139,8 @@ def read_digits(digits: np.ndarray, predict: Predict, least: float = 0) -> np.nd
     confidence = probs.max(axis=1)
     doubtful = np.flatnonzero((least <= confidence) & (confidence < REREAD_BELOW))
     if len(doubtful):
-        looks = predict(np.concatenate([resample(batch[doubtful], points) for points in VARIANTS]))
-        probs[doubtful] = np.mean([probs[doubtful], *np.split(looks, len(VARIANTS))], axis=0)
+        varied = predict(np.concatenate([resample(batch[doubtful], points) for points in VARIANTS]))
+        probs[doubtful] = np.mean([probs[doubtful], *np.split(varied, len(VARIANTS))], axis=0)
     return probs
 
 
@@ -2208,7 +2214,7 @@ def evidence(reading: Reading) -> float:
 
 
 def is_in_doubt(reading: Reading) -> bool:
-    """Tell whether a page is worth another look: nothing was found on it, or something that is not certain."""
+    """Tell whether a page is worth reading again: nothing was found on it, or something that is not certain."""
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
     return reading.confidence < REREAD_BELOW and len(reading.boxes) <= MOST_IN_DOUBT
@@ -2272,9 +2278,8 @@ def read_chunk(
 ) -> list[Reading]:
     """Read some pictures, and again where that leaves doubt."""
     sources, readings = list(chunk), []
-    for source, first in zip(
-        sources, read_pages([open_page(each, one, explain) for each in sources], predict), strict=True
-    ):
+    firsts = read_pages([open_page(source, one, explain) for source in sources], predict)
+    for source, first in zip(sources, firsts, strict=True):
         reading = read_again(first, source, predict, one, explain) if is_in_doubt(first) else first
         voted = vote(reading.probs)
         readings.append(reading._replace(probs=voted, text=to_text(reading.rows, voted, min_confidence)))
@@ -2328,13 +2333,6 @@ def read_pictures(
 def percent(confidence: float) -> str:
     """Format a confidence in 0 .. 1, cut and not rounded, and never as certainty."""
     return f"{min(math.floor(confidence * 1000) / 10, 99.9):.1f}%"
-
-
-def printable(path: str) -> str:
-    """Return a path on one line: what would break it, control characters and bytes that are no text, as escapes."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in path
-    )
 
 
 def as_utf8(path: str) -> str:
@@ -2466,14 +2464,19 @@ def tile(digits: np.ndarray) -> np.ndarray:
     return sheet.reshape(lines, columns, FIELD, FIELD).swapaxes(1, 2).reshape(lines * FIELD, columns * FIELD)
 
 
+def on_one_line(text: str, most: int) -> str:
+    """Return a text on one line of `most` characters, cut where it is longer."""
+    text = text.replace("\n", " ")
+    return text if len(text) <= most else f"{text[: most - 2]}.."
+
+
 def draw_seen(axes: Axes, reading: Reading) -> None:
     """Draw what the network saw, its digits side by side, under what it read."""
     if not len(reading.digits):
-        axes.text(0.5, 0.5, fill(reading.page.error, 22), fontsize=8, color=BAD, ha="center", va="center")
+        axes.text(0.5, 0.5, fill(reading.error, 22), fontsize=8, color=BAD, ha="center", va="center")
         return
     axes.imshow(tile(reading.digits), cmap="gray", vmin=0, vmax=255)
-    text = reading.text.replace("\n", " ")
-    text = text if len(text) < 15 else f"{text[:12]}.."
+    text = on_one_line(reading.text, 14)
     color = BAD if "?" in text else GOOD
     axes.set_title(f"{text}  {percent(reading.confidence)}", fontsize=10, color=color)
 
@@ -2508,12 +2511,11 @@ def draw_stages(reading: Reading) -> Figure:
         axes.imshow(getattr(page.stages, name), cmap="gray", vmin=0, vmax=255)
         axes.set_title(name)
     draw_page(panels[3], reading)
-    text = reading.text.replace("\n", " ")
-    text = text if len(text) <= 24 else text[:21] + "..."
+    text = on_one_line(reading.text, 24)
     panels[3].set_title(text or "nothing", color=GOOD if text else BAD)
     for axes in panels[:3]:
         axes.set(xticks=[], yticks=[])
-    again = "" if page.way == PLAIN.name else f" (looked at again: {page.way})"
+    again = "" if page.way == PLAIN.name else f" (read again: {page.way})"
     error = f": {page.error}" if page.error else ""
     some = f"; below, the first 8 of {len(reading.digits)} digits" if len(reading.digits) > 8 else ""
     above.suptitle(file_name(page.path) + again + error + some, parse_math=False)
@@ -2562,8 +2564,8 @@ def show_answer(path: str | None, predict: Predict, min_confidence: float) -> li
     if path is None:
         return ["", hidden, hidden, hidden, None, None]
     (reading,) = read_pictures([path], predict, min_confidence)
-    if reading.page.error:
-        message = update(value=f"error: {printable(Path(path).name)}: {reading.page.error}", visible=True)
+    if reading.error:
+        message = update(value=f"error: {printable(Path(path).name)}: {reading.error}", visible=True)
         return ["", message, hidden, hidden, None, None]
     bars, doubts = hidden, update(value=list_doubts(reading), visible=True)
     if len(reading.probs) == 1:
@@ -2623,6 +2625,10 @@ def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
 
 LEAST_ACCURACY = 0.9  # on its test digits; a network below it has not learnt to read
 MEMBER_BYTES = 100e6  # bytes for each member, more than the largest network takes with its checkpoint
+CSV_COLUMNS = {
+    False: ("path", "text", "confidence", "error"),
+    True: ("path", "line", "digit", "confidence", *Box._fields, "error"),  # with --digits
+}
 TRAINING_DEFAULTS = {
     "data": "mnist",
     "network": "cnn",
@@ -2748,7 +2754,7 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
         shutil.rmtree(folder.parent, ignore_errors=True)
 
 
-def beside(output: Path, name: str, file: str) -> Path:
+def result_file(output: Path, name: str, file: str) -> Path:
     """Return where a file that tells of the network of some data is saved: for MNIST's own, just by the file's name."""
     return output / (file if name == "mnist" else f"{name}-{file}")
 
@@ -2764,7 +2770,7 @@ def save_training(
     name = asked["data"]
     facts = {key: measured[key] for key in ("accuracy", "parameters", "train_seconds", "trained", "versions")}
     path = save_network(network, output, name, asked | facts)
-    metrics, rows = (beside(output, name, file) for file in ("metrics.json", "history.csv"))
+    metrics, rows = (result_file(output, name, file) for file in ("metrics.json", "history.csv"))
     save_json(metrics, measured | {"settings": asked})
     save_history(rows, history)
     saved = f"{name}.keras, {name}.onnx, {metrics.name} and {rows.name}"
@@ -2806,24 +2812,21 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
         figures += [draw_history(history), draw_confusion(measured["confusion"])]
         figures += [draw_mistakes(data.x_test, data.y_test, probs)]
         for figure, file in zip(figures, ("history.png", "confusion.png", "mistakes.png"), strict=True):
-            save_figure(figure, beside(args.output, data.name, file))
+            save_figure(figure, result_file(args.output, data.name, file))
     return path
 
 
-def to_table(reading: Reading, each_digit: bool) -> list[list[Any]]:
-    """Return a reading as the rows that --csv prints: one, or with `each_digit` one for each digit."""
-    path, error = as_utf8(reading.page.path), reading.page.error
-    if error or not each_digit:
-        confidence = None if error else round(reading.confidence, 4)
-        return [
-            [path, None, None, confidence, *[None] * 4, error]
-            if each_digit
-            else [path, reading.text, confidence, error]
-        ]
-    lines = [line for line, row in enumerate(reading.rows, 1) for _ in row]
+def to_rows(reading: Reading, each_digit: bool) -> list[dict[str, Any]]:
+    """Return a reading as what --csv prints: a row, or with `each_digit` one for each digit."""
+    row = {"path": as_utf8(reading.path)}
+    if reading.error:
+        return [row | {"error": reading.error}]
+    if not each_digit:
+        return [row | {"text": reading.text, "confidence": round(reading.confidence, 4)}]
+    lines = [line for line, boxes in enumerate(reading.rows, 1) for _ in boxes]
     return [
-        [path, line, row.argmax(), round(float(row.max()), 4), *box, None]
-        for line, row, box in zip(lines, reading.probs, reading.boxes, strict=True)
+        row | {"line": line, "digit": probs.argmax(), "confidence": round(float(probs.max()), 4)} | box._asdict()
+        for line, probs, box in zip(lines, reading.probs, reading.boxes, strict=True)
     ]
 
 
@@ -2834,11 +2837,12 @@ def print_reading(reading: Reading, args: argparse.Namespace, model: Path) -> No
         print(json.dumps(record) + "\n", end="", flush=True)  # in one go, whatever comes in between
     elif args.form == "csv":
         lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows(to_table(reading, args.digits))
+        columns = CSV_COLUMNS[args.digits]
+        csv.DictWriter(lines, columns, lineterminator="\n").writerows(to_rows(reading, args.digits))
         print(lines.getvalue(), end="", flush=True)
-    elif not reading.page.error:
+    elif not reading.error:
         words = reading.text.replace("\n", " ")
-        print(printable(reading.page.path), words, percent(reading.confidence), sep="\t", flush=True)
+        print(printable(reading.path), words, percent(reading.confidence), sep="\t", flush=True)
 
 
 def start_worker() -> None:
@@ -2863,8 +2867,10 @@ def open_processes() -> Iterator[Executor]:
     try:
         with ProcessPoolExecutor(os.cpu_count(), context, start_worker) as pool:
             handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes, which start now, take it over
-            pool.map(int, range(os.cpu_count() or 1))
-            signal.signal(signal.SIGINT, handler)
+            try:
+                pool.map(int, range(os.cpu_count() or 1))
+            finally:
+                signal.signal(signal.SIGINT, handler)
             try:
                 yield pool
             except BaseException:  # Ctrl-C, say: what they still do is of no use
@@ -2941,7 +2947,23 @@ def with_bar(readings: Iterable[Reading]) -> tuple[Iterable[Reading], Callable[[
     return tqdm(readings, unit=" pictures"), partial(tqdm.write, file=sys.stderr)
 
 
-def end_line(path: Path) -> None:
+def parse_accuracy(facts: dict[str, str]) -> float | None:
+    """Return the accuracy on its test digits that a network's metadata give, None where they give none."""
+    try:
+        return float(facts["accuracy"])
+    except (KeyError, ValueError):
+        return None
+
+
+def describe_network(path: Path) -> str:
+    """Say which network it is and, where its file tells, how good."""
+    facts = {} if path.suffix == ".keras" else load_facts(path)
+    name = "the bundled network" if path == BUNDLED else str(path)
+    accuracy = parse_accuracy(facts)
+    return printable(name + (f" ({accuracy:.2%} of the test digits of {facts.get('data')})" if accuracy else ""))
+
+
+def finish_last_line(path: Path) -> None:
     """End the last line of a file that stdout goes on writing, should it have been cut off."""
     with suppress(OSError, ValueError), path.open("rb") as file:  # stdout may have no file
         file.seek(-1, os.SEEK_END)
@@ -2954,7 +2976,7 @@ def choose_pictures(args: argparse.Namespace) -> tuple[Iterator[str], bool]:
     paths = picture_paths(args.images or [str(SAMPLES)], say)
     if args.skip_read:
         read = load_paths(args.skip_read)
-        end_line(args.skip_read)
+        finish_last_line(args.skip_read)
         paths = (path for path in paths if as_utf8(path) not in read)
     first = [] if "-" in args.images else list(islice(paths, MANY))
     return chain(first, paths), len(first) == MANY
@@ -2965,22 +2987,20 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
     paths, many = choose_pictures(args)
     kept, count, status = [], 0, 0
     how = {"min_confidence": args.min_confidence, "one": args.one, "explain": args.explain}
-    for old in (args.output / "explain").glob("[0-9][0-9][0-9]-*.png") if args.explain else ():
-        old.unlink()  # of an earlier run
     with open_pool(args, model, many) as pool:
         say(f"reading with {describe_network(model)}; --model FILE chooses another")
+        for old in (args.output / "explain").glob("[0-9][0-9][0-9]-*.png") if args.explain else ():
+            old.unlink()  # of an earlier run
         if args.form == "csv":
-            print(
-                "path,line,digit,confidence,x,y,w,h,error" if args.digits else "path,text,confidence,error", flush=True
-            )
+            print(",".join(CSV_COLUMNS[args.digits]), flush=True)
         readings, tell = with_bar(read_pictures(paths, **pool, **how))
         for count, reading in enumerate(readings, 1):
             print_reading(reading, args, model)
-            if reading.page.error:
-                tell(f"error: {printable(reading.page.path)}: {reading.page.error}")
+            if reading.error:
+                tell(f"error: {printable(reading.path)}: {reading.error}")
                 status = 1
             if reading.page.stages:
-                stem = re.sub(r"[^-.\w]", "_", Path(reading.page.path).stem)[:40]
+                stem = re.sub(r"[^-.\w]", "_", Path(reading.path).stem)[:40]
                 save_figure(draw_stages(reading), args.output / "explain" / f"{count:03}-{stem}.png")
             if count <= PLOT_LIMIT:
                 kept.append(reading._replace(page=reading.page._replace(stages=None)))
@@ -3031,20 +3051,11 @@ def find_network(output: Path) -> Path:
     path = output / "mnist.onnx"
     if not os.path.isfile(path):
         return BUNDLED
-    accuracy = float(load_facts(path).get("accuracy", 1))
-    if accuracy >= LEAST_ACCURACY:
+    accuracy = parse_accuracy(load_facts(path))
+    if accuracy is None or accuracy >= LEAST_ACCURACY:
         return path
     say(f"{path} reads only {accuracy:.1%} of its test digits; --model reads with it anyway")
     return BUNDLED
-
-
-def describe_network(path: Path) -> str:
-    """Say which network it is and, where its file tells, how good."""
-    facts = {} if path.suffix == ".keras" else load_facts(path)
-    name = "the bundled network" if path == BUNDLED else str(path)
-    known = {"accuracy", "data"} <= facts.keys()
-    accuracy = f" ({float(facts['accuracy']):.2%} of the test digits of {facts['data']})" if known else ""
-    return printable(name + accuracy)
 
 
 def show(figures: list[Figure]) -> None:

@@ -108,7 +108,6 @@ def test_csv_has_confidences_to_compute_with(capsys):
 
 def test_an_output_that_was_cut_off_is_gone_on_with_in_place(tmp_path):
     output = tmp_path / "read.jsonl"
-    output.write_text('{"path": "cut o')
     command = f'"{sys.executable}" "{ROOT / "mnist_digits.py"}" "{SAMPLE}" --json --skip-read read.jsonl >> read.jsonl'
     output.write_text(json.dumps({"path": "other.png", "error": None}) + '\n{"path": "cut o')
     subprocess.run(command, shell=True, cwd=tmp_path, check=True)
