@@ -2579,8 +2579,7 @@ def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
     """Build the page: draw or give a picture, see what is read. Pictures are deleted within minutes."""
     import gradio
 
-    def answer(path: str | None) -> list[Any]:
-        return show_answer(path, predict, min_confidence)
+    answer = partial(show_answer, predict=predict, min_confidence=min_confidence)
 
     def answer_drawing(drawn: dict[str, Any] | None) -> list[Any]:
         path = drawn and drawn["composite"]
@@ -3164,43 +3163,25 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
         return ", ".join(f"{name} {getattr(recipe, field)}" for name, recipe in RECIPES.items())
 
     add, default = group.add_argument, TRAINING_DEFAULTS
-    add(
-        "--data",
-        metavar="DATA",
-        help=f"mnist, mnist-5k (part of it), a .npz file or a folder of IDX files ({default['data']})",
-    )
+    text = f"mnist, mnist-5k (part of it), a .npz file or a folder of IDX files ({default['data']})"
+    add("--data", metavar="DATA", help=text)
     add("--network", choices=RECIPES, help=f"the architecture ({default['network']})")
     count = number(int, 1, 1_000_000, "a whole number from 1")
     add("--epochs", type=count, metavar="N", help=f"passes over the training digits ({by_network('epochs')})")
     add("--batch-size", type=count, metavar="N", help=f"digits per step ({by_network('batch_size')})")
     rate = number(float, 1e-9, 10, "a learning rate above 0 and up to 10")
-    add(
-        "--learning-rate",
-        type=rate,
-        metavar="R",
-        help=f"peak learning rate of Adam; higher for few epochs ({by_network('learning_rate')})",
-    )
+    text = f"peak learning rate of Adam; higher for few epochs ({by_network('learning_rate')})"
+    add("--learning-rate", type=rate, metavar="R", help=text)
     part = number(float, 0, 0.9, "a number from 0 to 0.9")
-    add(
-        "--validation-split",
-        type=part,
-        metavar="P",
-        help=f"share of the training digits to validate with ({default['validation_split']})",
-    )
-    add(
-        "--no-augment",
-        action="store_true",
-        default=None,
-        help="train on the digits as they are, and on nothing else (mlp always does)",
-    )
+    text = f"share of the training digits to validate with ({default['validation_split']})"
+    add("--validation-split", type=part, metavar="P", help=text)
+    text = "train on the digits as they are, and on nothing else (mlp always does)"
+    add("--no-augment", action="store_true", default=None, help=text)
     whole = number(int, 0, 2**31, "a whole number from 0")
     add("--seed", type=whole, metavar="N", help=f"seed of all random numbers ({default['seed']})")
-    add(
-        "--members",
-        type=number(int, 1, 100, "a whole number from 1 to 100"),
-        metavar="N",
-        help=f"train N networks with successive seeds and combine them into one ({default['members']})",
-    )
+    few = number(int, 1, 100, "a whole number from 1 to 100")
+    text = f"train N networks with successive seeds and combine them into one ({default['members']})"
+    add("--members", type=few, metavar="N", help=text)
     add("--restart", action="store_true", default=None, help="start again where the same training was stopped")
 
 
