@@ -268,7 +268,7 @@ def silent(sentence: str) -> None:
 def walk(folder: str, tell: Callable[[str], None] = silent) -> Iterator[str]:
     """Yield the pictures in a folder and all below it, one folder after the other; the folder itself if it has none.
 
-    Tells which files were left out; hidden ones are left out silently.
+    Tells which files were skipped; hidden ones are skipped silently.
     """
     empty, unreadable, others = True, [], []
     for inside, folders, names in os.walk(folder, onerror=lambda err: unreadable.append(err.filename)):
@@ -282,7 +282,7 @@ def walk(folder: str, tell: Callable[[str], None] = silent) -> Iterator[str]:
                 others.append(printable(name))
     if others:
         shown = ", ".join(others[:5]) + ", ..." * (len(others) > 5)
-        tell(f"{printable(folder)}: left out {len(others)} that are not pictures by their names: {shown}")
+        tell(f"{printable(folder)}: skipped {len(others)}, not picture files: {shown}")
     yield from unreadable or [folder] * empty  # to be told of
 
 
@@ -1012,26 +1012,8 @@ def to_batch(digits: np.ndarray) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def start_tensorflow() -> None:
-    """Import TensorFlow without the lines that it prints on file descriptor 2 before any setting of ours is heard."""
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        import tensorflow  # noqa: F401
-    except ImportError as err:
-        raise InputError(f"training and .keras files need TensorFlow ({err}); pip install -r requirements.txt") from err
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-
-
 def load_mnist() -> tuple[np.ndarray, ...]:
     """Load MNIST through Keras, which downloads it once (11 MB), checks its SHA-256 and keeps it in ~/.keras."""
-    start_tensorflow()
     import keras
 
     patience = socket.getdefaulttimeout()
@@ -1130,18 +1112,23 @@ def find_fault(x: np.ndarray, y: np.ndarray) -> str | None:
     return None
 
 
+def check_source(source: str) -> None:
+    """Raise InputError unless there may be data: "mnist", "mnist-5k", a file or a folder."""
+    if source not in {"mnist", "mnist-5k"} and not os.path.isdir(source) and not os.path.isfile(source):
+        raise InputError(f"{source}: no such data; give mnist, mnist-5k, a .npz file or a folder of IDX files")
+
+
 def load_data(source: str) -> Data:
     """Load "mnist", "mnist-5k", a .npz file in Keras's layout or a folder of IDX files; raise InputError if unfit."""
+    check_source(source)
     if source == "mnist":
         name, arrays = source, load_mnist()
     elif source == "mnist-5k":
         name, arrays = source, load_mnist_5k()
     elif os.path.isdir(source):
         name, arrays = Path(source).resolve().name, load_idx_folder(Path(source))
-    elif os.path.isfile(source):
-        name, arrays = Path(source).stem, load_npz(Path(source))
     else:
-        raise InputError(f"{source}: no such data; give mnist, mnist-5k, a .npz file or a folder of IDX files")
+        name, arrays = Path(source).stem, load_npz(Path(source))
     for part, (x, y) in {"train": arrays[:2], "test": arrays[2:]}.items():
         fault = find_fault(x, y)
         if fault:
@@ -1377,6 +1364,23 @@ def keep_memory() -> None:
             mallopt = ctypes.CDLL(None).mallopt
             for option, size in ((-3, 2**30), (-1, 2**31 - 1), (-2, 2**28)):
                 mallopt(option, size)
+
+
+def start_tensorflow() -> None:
+    """Import TensorFlow without the lines that it prints on file descriptor 2 before any setting of ours is heard."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        import tensorflow  # noqa: F401
+    except ImportError as err:
+        raise InputError(f"training and .keras files need TensorFlow ({err}); pip install -r requirements.txt") from err
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def convolution(filters: int, size: int = 3, strides: int = 1, padding: str = "valid") -> list[keras.Layer]:
@@ -2780,8 +2784,9 @@ def save_training(
 def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     """Train a network, evaluate it and save it with all that is known of it; return the file to read with."""
     make_folder(args.output)
-    data = load_data_or_5k(args.data)
+    check_source(args.data)  # before TensorFlow's seconds
     start_tensorflow()
+    data = load_data_or_5k(args.data)
     recipe = choose_recipe(args, len(data.x_train))
     megabytes = args.members * 4e-6 * build_network(recipe).count_params()
     if megabytes > LARGEST_NETWORK:
@@ -2972,7 +2977,7 @@ def finish_last_line(path: Path) -> None:
 
 def choose_pictures(args: argparse.Namespace) -> tuple[Iterator[str], bool]:
     """Return the paths of the pictures to read, lazily, and whether there are many, as far as is known at once."""
-    paths = picture_paths(args.images or [str(SAMPLES)], say)
+    paths = picture_paths(args.images, say) if args.images else walk(str(SAMPLES))
     if args.skip_read:
         read = load_paths(args.skip_read)
         finish_last_line(args.skip_read)
