@@ -54,7 +54,7 @@ from itertools import chain, count, groupby, islice, pairwise, repeat, takewhile
 from pathlib import Path
 from textwrap import fill
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Union
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a damaged file, our own sentence tells
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "52000000")  # three floats each take 1.4 gigabytes to decode
@@ -171,7 +171,9 @@ class Stages(NamedTuple):
     error: str | None
 
 
-Source = str | bytes | np.ndarray  # of a picture: a path, the content of a file, or (H, W) or (H, W, 3 or 4) uint8
+# What a picture is read from: a path, the content of a file, (H, W) or (H, W, 3 or 4) uint8, or an image of PIL's.
+Source = Union[str, bytes, np.ndarray, "Image"]
+BYTES = bytes, bytearray, memoryview
 
 
 class Page(NamedTuple):
@@ -917,19 +919,28 @@ def halve(mark: Mark) -> list[Mark]:
     return parts if clear else []
 
 
-def list_sources(pictures: Source | os.PathLike | Image | Iterable) -> Iterator[Source]:
-    """Yield one or many paths, folders' pictures, arrays, PIL images and contents of files as what is read."""
-    is_one = isinstance(pictures, (str, os.PathLike, bytes, np.ndarray)) or hasattr(pictures, "getexif")
+def list_sources(pictures: Source | os.PathLike | Iterable) -> Iterator[Source]:
+    """Yield one or many pictures one by one, those of folders by their paths."""
+    is_one = isinstance(pictures, (str, os.PathLike, *BYTES, np.ndarray)) or hasattr(pictures, "getexif")
     for picture in [pictures] if is_one else pictures:
         if isinstance(picture, (str, os.PathLike)):
             path = os.fspath(picture)
             yield from walk(path) if os.path.isdir(path) else [path]
-        elif hasattr(picture, "getexif"):  # a PIL image
-            from PIL.ImageOps import exif_transpose
-
-            yield np.asarray(exif_transpose(picture).convert("RGBA" if picture.has_transparency_data else "RGB"))
         else:
-            yield picture
+            yield bytes(picture) if isinstance(picture, BYTES) else picture
+
+
+def from_pil(image: Image) -> np.ndarray:
+    """Return a PIL image, turned as its EXIF says: (H, W) or (H, W, 3 or 4) uint8; raise InputError if damaged."""
+    from PIL.ImageOps import exif_transpose
+
+    try:
+        image = exif_transpose(image)
+        if image.mode[0] in "IF":  # 16 or 32 bits
+            return to_uint8(np.array(image))
+        return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    except Exception as err:  # PIL opens files late, and each kind of file has errors of its own
+        raise InputError(f"a damaged PIL image ({err}); open another") from err
 
 
 def open_gray(source: Source) -> tuple[np.ndarray, int]:
@@ -940,6 +951,7 @@ def open_gray(source: Source) -> tuple[np.ndarray, int]:
     if isinstance(source, (str, bytes)):
         picture, times = decode_picture(read_bytes(source))
         return to_gray(picture), times
+    source = from_pil(source) if hasattr(source, "getexif") else source
     if not isinstance(source, np.ndarray) or source.dtype != np.uint8:
         raise InputError("neither a path nor a PIL image, the bytes of a file or an array of uint8; give one of them")
     if not source.size or source.ndim not in {2, 3} or source.shape[2:] not in {(), (3,), (4,)}:
@@ -2298,7 +2310,7 @@ def make_chunks(sources: Iterator[Source], most: int) -> Iterator[list[Source]]:
 
 
 def read_pictures(
-    pictures: Source | os.PathLike | Image | Iterable,
+    pictures: Source | os.PathLike | Iterable,
     predict: Predict | None = None,
     min_confidence: float = MIN_CONFIDENCE,
     one: bool = False,
@@ -2952,11 +2964,12 @@ def with_bar(readings: Iterable[Reading]) -> tuple[Iterable[Reading], Callable[[
 
 
 def parse_accuracy(facts: dict[str, str]) -> float | None:
-    """Return the accuracy on its test digits that a network's metadata give, None where they give none."""
+    """Return the accuracy on its test digits, 0 .. 1, that a network's metadata give, None where they give none."""
     try:
-        return float(facts["accuracy"])
+        accuracy = float(facts["accuracy"])
     except (KeyError, ValueError):
         return None
+    return accuracy if 0 <= accuracy <= 1 else None
 
 
 def describe_network(path: Path) -> str:
@@ -2964,7 +2977,8 @@ def describe_network(path: Path) -> str:
     facts = {} if path.suffix == ".keras" else load_facts(path)
     name = "the bundled network" if path == BUNDLED else str(path)
     accuracy = parse_accuracy(facts)
-    return printable(name + (f" ({accuracy:.2%} of the test digits of {facts.get('data')})" if accuracy else ""))
+    known = accuracy is not None and "data" in facts
+    return printable(name + (f" ({accuracy:.2%} of the test digits of {facts['data']})" if known else ""))
 
 
 def finish_last_line(path: Path) -> None:

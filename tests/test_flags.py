@@ -10,6 +10,7 @@ import tomllib
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from conftest import ROOT
 from draw_samples import BLACK, pen, plain, write
@@ -175,16 +176,9 @@ def in_python():
     colour, gray = cv2.imread(str(SAMPLE)), cv2.imread(str(SAMPLE), cv2.IMREAD_GRAYSCALE)
     alpha = np.dstack([np.zeros((*gray.shape, 3), np.uint8), 255 - gray])
     content = SAMPLE.read_bytes()
-    return [
-        SAMPLE,
-        str(SAMPLE),
-        content,
-        gray,
-        colour[:, :, ::-1],
-        alpha,
-        Image.fromarray(gray),
-        Image.fromarray(alpha),
-    ]
+    deep = gray.astype(np.uint16) * 257, gray.astype(np.float32) / 255
+    images = [Image.fromarray(array) for array in (gray, alpha, *deep)]
+    return [SAMPLE, str(SAMPLE), content, bytearray(content), gray, colour[:, :, ::-1], alpha, *images]
 
 
 def test_read_pictures_takes_what_people_have():
@@ -203,6 +197,23 @@ def test_a_photo_in_pil_is_turned_as_its_exif_says():
     )
     readings = md.read_pictures([Image.open(io.BytesIO(file.getvalue())), file.getvalue()])
     assert [reading.text for reading in readings] == ["7", "7"]
+
+
+def test_a_damaged_image_of_pil_is_an_error_of_its_reading():
+    content = (ROOT / "samples" / "5-pencil-on-shaded-paper.jpg").read_bytes()
+    damaged, four = md.read_pictures([Image.open(io.BytesIO(content[: len(content) // 2])), SAMPLE])
+    assert "damaged PIL image" in damaged.error
+    assert four.text == "4"
+
+
+@pytest.mark.parametrize("accuracy", ["99%", "nan", "1e5", ""])
+def test_metadata_of_others_are_no_accuracy(accuracy, tmp_path, capsys):
+    model = onnx.load(md.BUNDLED)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, {"accuracy": accuracy, "data": "theirs"})
+    onnx.save(model, tmp_path / "theirs.onnx")
+    assert md.main([str(SAMPLE), "--no-plot", "--model", str(tmp_path / "theirs.onnx")]) == 0
+    assert capsys.readouterr().err == f"reading with {tmp_path / 'theirs.onnx'}; --model FILE chooses another\n"
 
 
 @pytest.mark.parametrize("picture", [3, None, np.zeros((4, 4)), np.zeros((2, 3, 4, 5), np.uint8), b"", b"no picture"])
