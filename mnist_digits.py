@@ -2880,23 +2880,24 @@ def predict_in_process(path: Path, batch: np.ndarray) -> np.ndarray:
 def open_processes() -> Iterator[Executor]:
     """Yield a pool of processes, one for each core, as fast as the cores; Python lets threads wait for one another."""
     context = multiprocessing.get_context("spawn")  # alike on all systems; a fork would take over locks held by threads
+    pool = ProcessPoolExecutor(os.cpu_count(), context, start_worker)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes, which start now, take it over
     try:
-        with ProcessPoolExecutor(os.cpu_count(), context, start_worker) as pool:
-            handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes, which start now, take it over
-            try:
-                pool.map(int, range(os.cpu_count() or 1))
-            finally:
-                signal.signal(signal.SIGINT, handler)
-            try:
-                yield pool
-            except BaseException:  # Ctrl-C, say: what they still do is of no use
-                for process in multiprocessing.active_children():
-                    process.terminate()
-                raise
-    except BrokenExecutor as err:
-        raise InputError(
-            "a reading process was lost, perhaps for want of memory; read fewer pictures at a time"
-        ) from err
+        pool.map(int, range(os.cpu_count() or 1))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    try:
+        yield pool
+    except BaseException as err:  # Ctrl-C, say: what they still do is of no use
+        for process in multiprocessing.active_children():
+            process.terminate()
+        pool.shutdown(wait=False)  # a process that ends while it answers would be waited for without end
+        if isinstance(err, BrokenExecutor):
+            raise InputError(
+                "a reading process was lost, perhaps for want of memory; read fewer pictures at a time"
+            ) from err
+        raise
+    pool.shutdown()
 
 
 @contextmanager
@@ -3303,11 +3304,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def command() -> None:
-    """Run the command line as a process; after Ctrl-C it ends at once, for TensorFlow's threads crash Python's end."""
+    """Run the command line as a process, which then ends at once.
+
+    Python's own end would wait for threads that wait for processes, and crash in those of TensorFlow, after Ctrl-C.
+    """
     status = main()
-    if status == 130:
-        os._exit(status)  # all that was said is flushed
-    sys.exit(status)
+    for output in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # one that is closed
+            output.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
