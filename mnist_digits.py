@@ -41,6 +41,7 @@ import socket
 import stat
 import sys
 import tempfile
+import threading
 import time
 import warnings
 import zlib
@@ -50,10 +51,9 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Process
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache, partial, reduce
 from importlib import import_module
-from itertools import chain, count, groupby, islice, pairwise, repeat, takewhile
+from itertools import chain, count, groupby, islice, pairwise, repeat
 from pathlib import Path
 from textwrap import fill
-from threading import Event, Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Union
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a damaged file, our own sentence tells
@@ -1847,7 +1847,7 @@ def stream(make: Callable[[], Iterator[tuple[np.ndarray, ...]]], targets: np.nda
     """
     import tensorflow as tf
 
-    lock = Lock()  # the random state of NumPy that Keras's generator shuffles by is one for all threads
+    lock = threading.Lock()  # the random state of NumPy that Keras's generator shuffles by is one for all threads
 
     def batches() -> Iterator[tuple[np.ndarray, ...]]:
         made = make()
@@ -2290,12 +2290,22 @@ def vote(probs: np.ndarray) -> np.ndarray:
 
 
 def read_chunk(
-    chunk: Iterable[Source], predict: Predict, min_confidence: float, one: bool, explain: bool
+    sources: list[Source],
+    predict: Predict,
+    min_confidence: float,
+    one: bool,
+    explain: bool,
+    is_stopped: Callable[[], bool],
 ) -> list[Reading]:
-    """Read some pictures, and again where that leaves doubt."""
-    sources, readings = list(chunk), []
-    firsts = read_pages([open_page(source, one, explain) for source in sources], predict)
-    for source, first in zip(sources, firsts, strict=True):
+    """Read some pictures, and again where that leaves doubt; return [] where reading is stopped before their end."""
+    pages, readings = [], []
+    for source in sources:
+        if is_stopped():
+            return []
+        pages.append(open_page(source, one, explain))
+    for source, first in zip(sources, read_pages(pages, predict), strict=True):
+        if is_stopped():
+            return []
         reading = read_again(first, source, predict, one, explain) if is_in_doubt(first) else first
         voted = vote(reading.probs)
         readings.append(reading._replace(probs=voted, text=to_text(reading.rows, voted, min_confidence)))
@@ -2317,6 +2327,7 @@ def read_pictures(
     explain: bool = False,
     pool: Executor | None = None,
     ahead: int = 4 * (os.cpu_count() or 1),
+    is_stopped: Callable[[], bool] = bool,
 ) -> Iterator[Reading]:
     """Read pictures and yield their readings in the same order, as they come.
 
@@ -2327,23 +2338,23 @@ def read_pictures(
     `predict` is what `load_network` returns for a file, the bundled network unless given. A digit less certain than
     `min_confidence`, 0 .. 1, is a "?" in the text; `one` takes all ink of a picture for one digit; with `explain`,
     pages keep their stages. The pool is any of concurrent.futures, threads on all cores unless given (OpenCV lets go of
-    Python's lock), and is `ahead` chunks ahead of what is yielded, so that memory does not grow with what is read.
+    Python's lock), and is `ahead` chunks ahead of what is yielded, so that memory does not grow with what is read. It
+    asks `is_stopped` before each picture, `bool` for never.
     """
     predict, waiting = predict or load_network(BUNDLED), deque()
-    executor, stopped = pool or ThreadPoolExecutor(os.cpu_count()), Event()
+    executor, ended = pool or ThreadPoolExecutor(os.cpu_count()), threading.Event()
+    how = predict, min_confidence, one, explain, is_stopped if pool else ended.is_set
     try:
         for chunk in make_chunks(list_sources(pictures), most=1 if explain else 32):  # stages take much memory
-            if not pool:
-                chunk = takewhile(lambda source: not stopped.is_set(), chunk)
-            waiting.append(executor.submit(read_chunk, chunk, predict, min_confidence, one, explain))
+            waiting.append(executor.submit(read_chunk, chunk, *how))
             while waiting and (waiting[0].done() or len(waiting) > ahead):
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
-    finally:  # as after Ctrl-C
-        stopped.set()
+    finally:  # as after Ctrl-C, which may have left a lock held that threads would wait for without end
+        ended.set()
         if not pool:
-            executor.shutdown(cancel_futures=True)
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
 def percent(confidence: float) -> str:
@@ -2861,8 +2872,14 @@ def print_reading(reading: Reading, args: argparse.Namespace, model: Path) -> No
         print(printable(reading.path), words, percent(reading.confidence), sep="\t", flush=True)
 
 
-def start_worker() -> None:
+def is_process_stopped() -> bool:
+    """Tell whether those who started this process to read want no more readings."""
+    return is_process_stopped.event.is_set()
+
+
+def start_worker(stopped: multiprocessing.synchronize.Event) -> None:
     """Make a process ready to read beside others: Ctrl-C is for the one that started it, one core is for each."""
+    is_process_stopped.event = stopped
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     keep_memory()
@@ -2880,7 +2897,8 @@ def predict_in_process(path: Path, batch: np.ndarray) -> np.ndarray:
 def open_processes() -> Iterator[Executor]:
     """Yield a pool of processes, one for each core, as fast as the cores; Python lets threads wait for one another."""
     context = multiprocessing.get_context("spawn")  # alike on all systems; a fork would take over locks held by threads
-    pool = ProcessPoolExecutor(os.cpu_count(), context, start_worker)
+    stopped = context.Event()
+    pool = ProcessPoolExecutor(os.cpu_count(), context, start_worker, (stopped,))
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes, which start now, take it over
     try:
         pool.map(int, range(os.cpu_count() or 1))
@@ -2888,16 +2906,16 @@ def open_processes() -> Iterator[Executor]:
         signal.signal(signal.SIGINT, handler)
     try:
         yield pool
-    except BaseException as err:  # Ctrl-C, say: what they still do is of no use
-        for process in multiprocessing.active_children():
-            process.terminate()
-        pool.shutdown(wait=False)  # a process that ends while it answers would be waited for without end
-        if isinstance(err, BrokenExecutor):
-            raise InputError(
-                "a reading process was lost, perhaps for want of memory; read fewer pictures at a time"
-            ) from err
-        raise
-    pool.shutdown()
+    except BrokenExecutor as err:
+        raise InputError(
+            "a reading process was lost, perhaps for want of memory; read fewer pictures at a time"
+        ) from err
+    finally:  # as after Ctrl-C; a process that is killed while it answers would be waited for without end
+        stopped.set()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for thread in threading.enumerate():  # but not for long: Ctrl-C may have left a lock held
+            if not thread.daemon and thread is not threading.current_thread():
+                thread.join(5)
 
 
 @contextmanager
@@ -2934,7 +2952,7 @@ def open_pool(args: argparse.Namespace, model: Path, many: bool) -> Iterator[dic
     elif many and model.suffix != ".keras" and not args.explain:
         with open_processes() as pool:
             load_network(model)  # while they start; raises InputError where they could not
-            yield {"predict": partial(predict_in_process, model), "pool": pool}
+            yield {"predict": partial(predict_in_process, model), "pool": pool, "is_stopped": is_process_stopped}
     else:
         yield {"predict": load_network(model)}
 
@@ -3304,15 +3322,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def command() -> None:
-    """Run the command line as a process, which then ends at once.
-
-    Python's own end would wait for threads that wait for processes, and crash in those of TensorFlow, after Ctrl-C.
-    """
+    """Run the command line as a process; after Ctrl-C it ends at once, for TensorFlow's threads crash Python's end."""
     status = main()
-    for output in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):  # one that is closed
-            output.flush()
-    os._exit(status)
+    if status == 130:
+        os._exit(status)  # all that was said is flushed
+    sys.exit(status)
 
 
 if __name__ == "__main__":
