@@ -2351,7 +2351,7 @@ def read_pictures(
                 yield from waiting.popleft().result()
         while waiting:
             yield from waiting.popleft().result()
-    finally:  # as after Ctrl-C, which may have left a lock held that threads would wait for without end
+    finally:  # as after Ctrl-C, which may have left a lock held that threads would wait for forever
         ended.set()
         if not pool:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -2910,7 +2910,7 @@ def open_processes() -> Iterator[Executor]:
         raise InputError(
             "a reading process was lost, perhaps for want of memory; read fewer pictures at a time"
         ) from err
-    finally:  # as after Ctrl-C; a process that is killed while it answers would be waited for without end
+    finally:  # as after Ctrl-C; a process that is killed while it answers would be waited for forever
         stopped.set()
         pool.shutdown(wait=False, cancel_futures=True)
         for thread in threading.enumerate():  # but not for long: Ctrl-C may have left a lock held
