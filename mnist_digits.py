@@ -1534,11 +1534,10 @@ class Recipe(NamedTuple):
     learning_rate: float  # of Adam; with one_cycle, its peak
     one_cycle: bool  # warm up for a fifth of the steps, then fall to zero along a cosine
     augment: bool
-    one_hot: bool  # categorical cross-entropy on one-hot labels, else sparse on whole numbers
     smoothing: float = 0  # share of a one-hot label that goes to all ten digits alike (Szegedy et al., 2015)
     clean: float = 0  # share of each batch that stays as it is, sharp, for augmenting blurs
     elastic: bool = False  # augmenting bends digits as well, and changes their pens
-    outliers: float = 0  # how many pictures `outlier_sampler` adds to a batch, for each of its digits; needs one_hot
+    outliers: float = 0  # how many pictures `outlier_sampler` adds to a batch, for each of its digits
 
 
 OURS = Recipe(
@@ -1548,7 +1547,6 @@ OURS = Recipe(
     learning_rate=3e-3,
     one_cycle=True,
     augment=True,
-    one_hot=True,
     smoothing=0.05,
     clean=0.3,
     elastic=True,
@@ -1556,11 +1554,11 @@ OURS = Recipe(
 )
 RECIPES = {
     "cnn": OURS,
-    "cnn-long": OURS._replace(layers=cnn_long, epochs=35, batch_size=128, clean=0.2, outliers=3 / 8),
-    "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True, one_hot=True),
-    "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True, one_hot=False),
-    "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False, one_hot=False),
-    "resnet": Recipe(resnet, 6, 128, 5e-3, one_cycle=True, augment=True, one_hot=False),
+    "cnn-long": OURS._replace(layers=cnn_long, epochs=20, batch_size=128, clean=0.2, outliers=3 / 8),
+    "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True),
+    "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True),
+    "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False),
+    "resnet": Recipe(resnet, 6, 128, 5e-3, one_cycle=True, augment=True),
 }
 # How people's digits differ from one another, about evenly: degrees, and shares of the field's side.
 POSES = {
@@ -1608,10 +1606,8 @@ def compile_network(network: keras.Model, recipe: Recipe, steps: int) -> None:
         )
     network.compile(
         keras.optimizers.Adam(learning_rate),
-        keras.losses.CategoricalCrossentropy(label_smoothing=recipe.smoothing)
-        if recipe.one_hot
-        else "sparse_categorical_crossentropy",
-        metrics=[keras.metrics.MeanMetricWrapper(digit_accuracy, name="accuracy") if recipe.outliers else "accuracy"],
+        keras.losses.CategoricalCrossentropy(label_smoothing=recipe.smoothing),
+        metrics=[keras.metrics.MeanMetricWrapper(digit_accuracy, name="accuracy")],
     )
 
 
@@ -1728,9 +1724,17 @@ def replay(
 
 
 def make_batches(
-    recipe: Recipe, x: np.ndarray, targets: np.ndarray, seed: int, step: int = 0, devices: int = 1
+    recipe: Recipe,
+    x: np.ndarray,
+    targets: np.ndarray,
+    seed: int,
+    step: int = 0,
+    devices: int = 1,
+    teach: Predict | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield augmented batches of digits x (N, 28, 28) and their targets without end, from a step of the training on.
+
+    The targets are (N, 10) float32, or what `teach` answers to each batch.
 
     Keras's generator shuffles the digits; they are turned, moved and zoomed here, a batch at a time, as it would digit
     by digit in several times as long. The outliers come on top of the recipe's batch size, as many as can be shared out
@@ -1752,7 +1756,8 @@ def make_batches(
         added = rng.permutation(len(drawn))[:wanted]
         order = rng.permutation(len(chosen) + len(added))  # for each device some of each
         digits = np.concatenate([x[chosen], drawn[added]])[order]
-        yield augment(recipe, to_batch(digits), rng), np.concatenate([targets[chosen], their_targets[added]])[order]
+        batch = augment(recipe, to_batch(digits), rng)
+        yield batch, teach(batch) if teach else np.concatenate([targets[chosen], their_targets[added]])[order]
 
 
 @contextmanager
@@ -1840,8 +1845,8 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
-def stream(make: Callable[[], Iterator[tuple[np.ndarray, ...]]], targets: np.ndarray) -> tf.data.Dataset:
-    """Make the endless dataset of the batches, with such targets, that `make()` begins; a few are made ahead.
+def stream(make: Callable[[], Iterator[tuple[np.ndarray, ...]]]) -> tf.data.Dataset:
+    """Make the endless dataset of the batches and their targets that `make()` begins; a few are made ahead.
 
     Each time the dataset is opened, and with several devices Keras does so twice, it begins anew.
     """
@@ -1856,7 +1861,7 @@ def stream(make: Callable[[], Iterator[tuple[np.ndarray, ...]]], targets: np.nda
                 batch = next(made)
             yield batch
 
-    signature = tf.TensorSpec((None, FIELD, FIELD, 1)), tf.TensorSpec((None, *targets.shape[1:]), targets.dtype)
+    signature = tf.TensorSpec((None, FIELD, FIELD, 1)), tf.TensorSpec((None, 10))
     return untuned(tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(8))
 
 
@@ -1882,9 +1887,8 @@ def prepare(
         return tuple(array[: len(array) // devices * devices] for array in arrays)
 
     x, y, x_validation, y_validation = parts
-    targets, validation_targets = (ONE_HOT[y], ONE_HOT[y_validation]) if recipe.one_hot else (y, y_validation)
     recipe = recipe._replace(batch_size=math.ceil(recipe.batch_size / devices) * devices)
-    return recipe, even(x, targets), even(to_batch(x_validation), validation_targets)
+    return recipe, even(x, ONE_HOT[y]), even(to_batch(x_validation), ONE_HOT[y_validation])
 
 
 def train(
@@ -1893,11 +1897,13 @@ def train(
     seed: int,
     checkpoint: Path,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    teach: Predict | None = None,
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train a recipe's network on what `split_off` returns; return it with what was measured after each epoch.
 
-    The checkpoint, a path that ends in .weights.h5, is saved after each epoch; if it is there, training goes on from
-    it, and in the end nothing differs from a training that was never stopped.
+    With `teach`, it learns what that answers, in place of smoothed labels. The checkpoint, a path that ends in
+    .weights.h5, is saved after each epoch; if it is there, training goes on from it, and in the end nothing differs
+    from a training that was never stopped.
     """
     import keras
     import tensorflow as tf
@@ -1910,12 +1916,12 @@ def train(
     steps = math.ceil(len(training[0]) / recipe.batch_size)  # per epoch
     with strategy.scope():
         network = build_network(recipe)
-        compile_network(network, recipe, steps * recipe.epochs)
+        compile_network(network, recipe._replace(smoothing=0) if teach else recipe, steps * recipe.epochs)
         done, history = load_checkpoint(network, checkpoint) if checkpoint.is_file() else (0, {})
     history = {name: values[: done // steps] for name, values in history.items()}
     validation = tf.data.Dataset.from_tensor_slices(validation).batch(1000 // devices * devices)
     network.fit(
-        stream(partial(make_batches, recipe, *training, seed, done, devices), training[1]),
+        stream(partial(make_batches, recipe, *training, seed, done, devices, teach)),
         initial_epoch=done // steps,
         epochs=recipe.epochs,
         steps_per_epoch=steps,
@@ -1930,18 +1936,12 @@ def train(
 
 
 def make_ensemble(networks: list[keras.Model]) -> keras.Model:
-    """Make one network of several: its logits are the mean of theirs."""
+    """Make one network of several, whose probs are the mean of theirs."""
     import keras
 
-    if len(networks) == 1:
-        return networks[0]
     entry = keras.Input((FIELD, FIELD, 1))
-    features = [keras.Sequential(network.layers[:-1])(entry) for network in networks]
-    last = keras.layers.Dense(10, activation="softmax")
-    ensemble = keras.Model(entry, last(keras.layers.Concatenate()(features)))
-    kernels, biases = zip(*(network.layers[-1].get_weights() for network in networks), strict=True)
-    last.set_weights([np.concatenate(kernels) / len(networks), np.mean(biases, axis=0)])
-    return ensemble
+    probs = keras.ops.stack([network(entry) for network in networks])  # (M, N, 10)
+    return keras.Model(entry, keras.ops.mean(probs, axis=0))
 
 
 def calibrate(network: keras.Model, smoothing: float, batch: np.ndarray, targets: np.ndarray) -> keras.Model:
@@ -1971,30 +1971,37 @@ def calibrate(network: keras.Model, smoothing: float, batch: np.ndarray, targets
     return keras.Model(network.inputs, ops.softmax(to_logits(network.outputs[0]) / temperature))
 
 
-def train_members(
+def train_taught(
     recipe: Recipe, data: Data, validation_split: float, seeds: range, folder: Path, say: Callable[[str], None]
-) -> tuple[keras.Model, list[keras.Model], dict[str, list[float]]]:
-    """Train a network for each seed; return them as one, calibrated, and one by one, and their mean history.
+) -> tuple[keras.Model, keras.Model | None, dict[str, list[float]], float]:
+    """Train a network with the first of the seeds, taught by one with each of the others, if there are any.
 
-    Their checkpoints are kept in a folder.
+    What it learns are their mean answers to its own augmented batches: knowledge distillation (Hinton, Vinyals and
+    Dean, 2015), with the patience and consistency of Beyer et al. (2022). Their checkpoints are kept in a folder.
+    Returns it, calibrated, its teachers as one network or None, its history, and the seconds of all together.
     """
     parts = split_off(data, validation_split)
-    networks, histories = [], []
-    for number, seed in enumerate(seeds, 1):
-        if len(seeds) > 1:
-            say(f"network {number} of {len(seeds)}, seed {seed}")
+
+    def train_one(seed: int, teach: Predict | None = None) -> tuple[keras.Model, dict[str, list[float]]]:
         checkpoint = folder / f"seed-{seed}.weights.h5"
-        network, history = train(recipe, parts, seed, checkpoint, [epoch_lines(recipe.epochs, say)])
-        networks.append(network)
-        histories.append(history)
-    ensemble = make_ensemble(networks)
+        return train(recipe, parts, seed, checkpoint, [epoch_lines(recipe.epochs, say)], teach)
+
+    teachers, seconds = [], 0.0
+    for number, seed in enumerate(seeds[1:], 1):
+        say(f"teacher {number} of {len(seeds) - 1}, seed {seed}")
+        teacher, history = train_one(seed)
+        teachers.append(teacher)
+        seconds += sum(history["seconds"])
+    ensemble = make_ensemble(teachers) if teachers else None
+    if teachers:
+        say(f"their student, seed {seeds[0]}")
+    network, history = train_one(seeds[0], ensemble.predict_on_batch if ensemble else None)
     x_validation, y_validation = parts[2:]
     if len(x_validation):  # all augmented, for pictures from outside are less like MNIST than these digits are
         all_at_once = recipe._replace(batch_size=len(x_validation), clean=0)
         batch, targets = next(make_batches(all_at_once, x_validation, ONE_HOT[y_validation], seeds[0]))
-        ensemble = calibrate(ensemble, recipe.smoothing, batch, targets)
-    means = {name: np.mean([history[name] for history in histories], axis=0).tolist() for name in histories[0]}
-    return ensemble, networks, means
+        network = calibrate(network, recipe.smoothing, batch, targets)
+    return network, ensemble, history, seconds + sum(history.pop("seconds"))
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
@@ -2650,7 +2657,7 @@ def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
 
 
 LEAST_ACCURACY = 0.9  # on its test digits; a network below it has not learnt to read
-MEMBER_BYTES = 100e6  # bytes for each member, more than the largest network takes with its checkpoint
+NETWORK_BYTES = 100e6  # more than the largest network takes with its checkpoint
 CSV_COLUMNS = {
     False: ("path", "text", "confidence", "error"),
     True: ("path", "line", "digit", "confidence", *Box._fields, "error"),  # with --digits
@@ -2664,7 +2671,7 @@ TRAINING_DEFAULTS = {
     "validation_split": 0.05,  # enough for the curves; what it takes from training costs accuracy
     "no_augment": False,
     "seed": 0,
-    "members": 1,
+    "teachers": 0,
     "restart": False,
 }
 
@@ -2742,7 +2749,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 def settings(args: argparse.Namespace, data: Data, recipe: Recipe) -> dict[str, Any]:
     """Return all that a training can be repeated with."""
-    given = {name: getattr(args, name) for name in ("network", "seed", "members", "validation_split")}
+    given = {name: getattr(args, name) for name in ("network", "seed", "teachers", "validation_split")}
     return {"data": data.name} | given | {name: value for name, value in recipe._asdict().items() if name != "layers"}
 
 
@@ -2755,7 +2762,7 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
     """
     from filelock import FileLock, Timeout
 
-    room, needed = shutil.disk_usage(args.output).free, MEMBER_BYTES * args.members
+    room, needed = shutil.disk_usage(args.output).free, NETWORK_BYTES * (1 + args.teachers)
     if room < needed:
         raise InputError(
             f"{args.output}: only {room / 1e6:,.0f} MB left there; free some, it takes {needed / 1e6:,.0f} MB"
@@ -2811,23 +2818,16 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     start_tensorflow()
     data = load_data_or_5k(args.data)
     recipe = choose_recipe(args, len(data.x_train))
-    megabytes = args.members * 4e-6 * build_network(recipe).count_params()
-    if megabytes > LARGEST_NETWORK:
-        raise InputError(
-            f"--members {args.members}: {megabytes:.0f} MB of weights, more than {LARGEST_NETWORK}; take fewer"
-        )
     say(
         f"training {args.network} on {data.name}: {len(data.x_train):,} digits, epochs {recipe.epochs}, "
         f"batch size {recipe.batch_size}, {'augmented' if recipe.augment else 'not augmented'}"
     )
     with checkpoint_folder(args, data, recipe) as folder:
-        seeds = range(args.seed, args.seed + args.members)
-        network, members, history = train_members(recipe, data, args.validation_split, seeds, folder, say)
-        seconds = len(members) * sum(history.pop("seconds"))  # of all members' epochs, those before a stop too
-        tested = [test(each, data) for each in dict.fromkeys([network, *members])]  # one alone is its only member
-        probs, measured = tested[0]
+        seeds = range(args.seed, args.seed + 1 + args.teachers)
+        network, teachers, history, seconds = train_taught(recipe, data, args.validation_split, seeds, folder, say)
+        probs, measured = test(network, data)
         measured |= {
-            "accuracy_of_members": [found["accuracy"] for _, found in tested[-len(members) :]],
+            "accuracy_of_teachers": test(teachers, data)[1]["accuracy"] if teachers else None,
             "parameters": network.count_params(),
             "train_seconds": round(seconds, 1),
             "trained": time.strftime("%Y-%m-%d"),
@@ -3217,9 +3217,9 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     add("--no-augment", action="store_true", default=None, help=text)
     whole = number(int, 0, 2**31, "a whole number from 0")
     add("--seed", type=whole, metavar="N", help=f"seed of all random numbers ({default['seed']})")
-    few = number(int, 1, 100, "a whole number from 1 to 100")
-    text = f"train N networks with successive seeds and combine them into one ({default['members']})"
-    add("--members", type=few, metavar="N", help=text)
+    few = number(int, 0, 100, "a whole number from 0 to 100")
+    text = f"train N networks first, and then one that learns from their mean answers ({default['teachers']})"
+    add("--teachers", type=few, metavar="N", help=text)
     add("--restart", action="store_true", default=None, help="start again where the same training was stopped")
 
 

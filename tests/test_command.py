@@ -120,7 +120,7 @@ def test_the_bundled_network_is_small_and_says_what_it_is(capsys):
     facts = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
     assert facts["data"] == "mnist"
     assert float(facts["accuracy"]) >= 0.997
-    assert {"network", "epochs", "members", "seed", "parameters", "versions"} <= facts.keys()
+    assert {"network", "epochs", "seed", "parameters", "versions"} <= facts.keys()
 
 
 def test_the_bundled_network_reads_the_digits_that_are_on_every_machine(data):

@@ -41,9 +41,11 @@ def drawn(path, words, rng, gap=70):
     return str(path)
 
 
-def test_members_are_counted_and_combined(small, tmp_path):
-    metrics = train(tmp_path, small, "--members", "2")
-    assert len(metrics["accuracy_of_members"]) == metrics["settings"]["members"] == 2
+def test_teachers_teach_a_network_that_answers_as_they_do(small, tmp_path):
+    metrics = train(tmp_path, small, "--teachers", "2", "--epochs", "30")
+    assert metrics["settings"]["teachers"] == 2
+    assert metrics["accuracy"] == pytest.approx(metrics["accuracy_of_teachers"], abs=0.1)
+    assert metrics["parameters"] == 28 * 28 * 128 + 128 + 128 * 128 + 128 + 128 * 10 + 10, "it is one network"
 
 
 def test_training_flags_are_recorded_and_change_the_network(small, tmp_path):
