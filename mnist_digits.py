@@ -51,7 +51,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Process
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache, partial, reduce
 from importlib import import_module
-from itertools import chain, count, groupby, islice, pairwise, repeat
+from itertools import chain, compress, count, groupby, islice, pairwise, repeat
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Union
@@ -2279,7 +2279,11 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
     best, most, before = first, evidence(first) + MARGIN, len(first.boxes)
     ways = [way for way in OTHER_WAYS if way is not SOFT or max(gray.shape) <= SMALL_SIDE]
     pages = [lay_out(first.page.path, gray, times, one, explain, way) for way in ways]
-    least = first.confidence if before == 1 else 0  # a single digit has to be read with more than that
+    new = [not np.array_equal(page.digits, first.page.digits) for page in pages]
+    if not any(new):
+        return first
+    ways, pages = compress(ways, new), list(compress(pages, new))
+    least = max(first.confidence, MIN_CONFIDENCE) if before == 1 else MIN_CONFIDENCE  # one below it replaces nothing
     for way, reading in zip(ways, read_pages(pages, predict, least), strict=True):
         more = max(len(reading.boxes) - before, 0) / before if before else 0  # pieces of digits can be digits, too
         if can_replace(first, reading, way) and evidence(reading) > most + 0.7 * more:
