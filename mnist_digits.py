@@ -502,12 +502,13 @@ def cover_desk(gray: np.ndarray) -> np.ndarray:
 def is_light_on_dark(gray: np.ndarray) -> bool:
     """Tell the polarity of a gray picture: what differs most from its surroundings is ink, lighter or darker.
 
-    The skewness of the deviations from a wide mean has its sign, under any light. Where ink fills nearly half of the
-    picture and the skewness says little, ink is what leaves less room for a disc: strokes are narrower than paper.
+    The skewness of the deviations from a wide median, which the edge of a shadow leaves as it is, has its sign. Where
+    ink fills nearly half of the picture and the skewness says little, ink is what leaves less room for a disc: strokes
+    are narrower than paper.
     """
     small = downsample(gray, 128)  # no detail is asked for, ...
-    tiny = downsample(small, 32).astype(np.float32)  # ... least of all by a wide mean
-    wide = cv2.resize(cv2.GaussianBlur(tiny, (0, 0), max(tiny.shape) / 4), small.shape[::-1])
+    tiny = downsample(small, 32)  # ... least of all by a wide median
+    wide = cv2.resize(cv2.medianBlur(tiny, max(tiny.shape) // 2 | 1).astype(np.float32), small.shape[::-1])
     deviation = (small - wide).ravel()
     deviation -= deviation.mean()
     square = deviation * deviation

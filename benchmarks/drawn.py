@@ -1,0 +1,289 @@
+#!/usr/bin/env python3
+"""Draw digits of MNIST on pictures of many kinds, alone and in lines, and measure how many are read right.
+
+    python benchmarks/drawn.py                     MNIST's test digits, 200 alone and 100 texts of each kind
+    python benchmarks/drawn.py --validation        digits held out of training, to choose by
+    python benchmarks/drawn.py --look FOLDER       save the misread pictures, named by what they show and what was read
+
+No rule of the reader should be fitted to single files: each kind is one cause of misreading, drawn in hundreds. What is
+measured is printed and, for the test digits, saved in benchmarks/results/drawn.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import mnist_digits as md  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results" / "drawn.json"
+
+Rng = np.random.Generator
+
+
+def stroke(digit: np.ndarray, height: int) -> np.ndarray:
+    """Return a digit (28, 28) uint8 as a pen would draw it `height` pixels tall: coverage (H, W), 0 .. 1."""
+    x, y, w, h = cv2.boundingRect((digit > 60).astype(np.uint8))
+    x, y, right, bottom = max(x - 1, 0), max(y - 1, 0), min(x + w + 1, 28), min(y + h + 1, 28)
+    scale = height / h
+    size = max(round((right - x) * scale), 2), max(round((bottom - y) * scale), 2)
+    large = cv2.resize(digit[y:bottom, x:right], size, interpolation=cv2.INTER_CUBIC) / 255.0
+    sharp = np.clip((large - 0.45) * max(scale / 2, 1) + 0.5, 0, 1)
+    return np.where(large < 0.1, 0, sharp).astype(np.float32)
+
+
+def write_line(digits: list[np.ndarray], height: int, gap: float, rng: Rng) -> np.ndarray:
+    """Write digits in a line: coverage (H, W). Gaps in heights; negative, so that digits touch."""
+    drawn = [stroke(digit, round(height * rng.uniform(0.88, 1.12))) for digit in digits]
+    line = np.zeros((round(1.5 * height), sum(part.shape[1] for part in drawn) + 2 * height * len(drawn)), np.float32)
+    x = end = 0
+    for part in drawn:
+        h, w = part.shape
+        y = round(0.75 * height - h / 2 + rng.normal(0, 0.04) * height)
+        if end:
+            x = round(end + height * (gap + rng.uniform(-0.05, 0.15) * (gap > 0)))
+            if gap < 0:  # as near as it takes to touch
+                ink = np.argwhere(part > 0.5)
+                while x > 0 and not (line[y : y + h, x : x + w][tuple(ink.T)] > 0.5).any():
+                    x -= 1
+        np.maximum(line[y : y + h, x : x + w], part, out=line[y : y + h, x : x + w])
+        end = x + w
+    return line[:, :end]
+
+
+def compose(lines: list[np.ndarray], margin: float, slope: float = 0) -> np.ndarray:
+    """Put lines below one another with paper around, turned by so many degrees: coverage (H, W)."""
+    height = lines[0].shape[0]
+    width, edge = max(line.shape[1] for line in lines), round(margin * height)
+    page = np.zeros((sum(len(line) for line in lines) + 2 * edge, width + 2 * edge), np.float32)
+    y = edge
+    for line in lines:
+        page[y : y + len(line), edge : edge + line.shape[1]] = line
+        y += len(line)
+    if slope:
+        h, w = page.shape
+        turn = cv2.getRotationMatrix2D((w / 2, h / 2), slope, 1)
+        cos, sin = abs(turn[0, 0]), abs(turn[0, 1])
+        size = round(w * cos + h * sin), round(h * cos + w * sin)
+        turn[:, 2] += (size[0] - w) / 2, (size[1] - h) / 2
+        page = cv2.warpAffine(page, turn, size)
+    return page
+
+
+def smooth_noise(shape: tuple[int, int], size: float, rng: Rng) -> np.ndarray:
+    """Return noise (H, W) of standard deviation 1 whose blots are about `size` pixels."""
+    small = rng.normal(0, 1, (max(round(shape[0] / size), 2), max(round(shape[1] / size), 2))).astype(np.float32)
+    noise = cv2.resize(small, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return noise / max(float(noise.std()), 1e-6)
+
+
+def ink_on(paper: np.ndarray | float, page: np.ndarray, pen: float = 40) -> np.ndarray:
+    """Put ink of shade `pen` on paper of some shade: (H, W) float32, 0 .. 255."""
+    return paper * (1 - page) + pen * page
+
+
+def plain(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """White paper, black pen."""
+    return ink_on(255, page, 0)
+
+
+def rough(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """Rough paper: grain, coarse and fine, and a pen that skips."""
+    side = max(page.shape)
+    paper = 190 + 9 * smooth_noise(page.shape, side / 60, rng) + 7 * rng.normal(0, 1, page.shape)
+    return ink_on(paper, page * np.clip(0.9 + 0.15 * smooth_noise(page.shape, side / 40, rng), 0, 1), 60)
+
+
+def faint(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A pencil whose strokes are faint and broken in places."""
+    pressure = np.clip(0.75 + 0.35 * smooth_noise(page.shape, max(page.shape) / 12, rng), 0.12, 1)
+    return ink_on(235 + 2 * rng.normal(0, 1, page.shape), page * pressure, 120)
+
+
+def old_crop(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A crop of an old document, the digits about 30 pixels tall: mid-grey paper, uneven pressure, a blur."""
+    small = cv2.resize(page, None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA)
+    pressure = np.clip(0.7 + 0.3 * smooth_noise(small.shape, 12, rng), 0.25, 1)
+    paper = 165 + 5 * smooth_noise(small.shape, 9, rng)
+    return cv2.GaussianBlur(ink_on(paper, small * pressure, 70), (0, 0), 0.7) + rng.normal(0, 3, small.shape)
+
+
+def shadow(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A photograph with a vignette and the hard edge of a shadow."""
+    h, w = page.shape
+    y, x = np.mgrid[:h, :w].astype(np.float32)
+    light = 1 - 0.45 * np.hypot((x - w / 2) / w, (y - h / 2) / h) ** 2 * 2
+    angle = rng.uniform(0, 2 * np.pi)
+    across = (x - w * rng.uniform(0.3, 0.7)) * np.cos(angle) + (y - h * rng.uniform(0.3, 0.7)) * np.sin(angle)
+    light *= np.where(across > 0, 1, 0.55)
+    return cv2.GaussianBlur(ink_on(225, page, 45) * light, (0, 0), 1) + rng.normal(0, 3, page.shape)
+
+
+def ruled(page: np.ndarray, rng: Rng, both: bool = False) -> np.ndarray:
+    """Ruled paper, the lines paler than the pen."""
+    paper = np.full(page.shape, 245, np.float32)
+    step, thickness = round(rng.uniform(35, 60)), int(rng.integers(1, 3))
+    for y in range(int(rng.integers(step)), len(paper), step):
+        paper[y : y + thickness] = 175
+    for x in range(int(rng.integers(step)), paper.shape[1] if both else 0, step):
+        paper[:, x : x + thickness] = 175
+    return ink_on(paper, page, 40) + rng.normal(0, 2, page.shape)
+
+
+def squared(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """Squared paper."""
+    return ruled(page, rng, both=True)
+
+
+def form(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A field cut out of a form: remains of its frame along some of the edges."""
+    picture = ink_on(250, page, 30)
+    h, w = picture.shape
+    thickness = int(rng.integers(2, 5))
+    away = int(rng.integers(0, 6))
+    strips = (
+        np.s_[away : away + thickness, :],
+        np.s_[h - away - thickness : h - away, :],
+        np.s_[:, away : away + thickness],
+        np.s_[:, w - away - thickness : w - away],
+    )
+    for strip in rng.permutation(4)[: rng.integers(1, 4)]:
+        part = picture[strips[strip]]
+        long = 0 if part.shape[0] > part.shape[1] else 1
+        first, last = sorted(rng.integers(0, part.shape[long] + 1, 2)) if rng.random() < 0.5 else (0, part.shape[long])
+        part[(slice(first, last), slice(None))[:: 1 if long == 0 else -1]] = 60
+    return picture
+
+
+def show_through(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """Print of the other side that shows through the paper."""
+    back = np.zeros(page.shape, np.uint8)
+    for y in range(20, len(back), 40):
+        cv2.putText(back, "quick brown foxes jump " * 20, (5, y), cv2.FONT_HERSHEY_SIMPLEX, 0.7, 255, 2)
+    behind = cv2.GaussianBlur(back[:, ::-1], (0, 0), 1.5) / 255.0
+    return ink_on(ink_on(238, 0.1 * behind, 0), page, 40)
+
+
+def desk(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A photograph with a strip of the dark desk along one or two edges."""
+    h, w = page.shape
+    picture = ink_on(225, page, 45)
+    strip = round(0.06 * min(h, w)) + 1
+    sides = np.s_[:strip], np.s_[-strip:], np.s_[:, :strip], np.s_[:, -strip:]
+    for side in rng.permutation(4)[: rng.integers(1, 3)]:
+        picture[sides[side]] = 70
+    return cv2.GaussianBlur(picture, (0, 0), 1.2) + rng.normal(0, 3, picture.shape)
+
+
+def blurred(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """Out of focus, and saved as a strongly compressed JPEG."""
+    picture = cv2.GaussianBlur(ink_on(220, page, 50), (0, 0), rng.uniform(2, 4))
+    return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 25])[1], 0).astype(np.float32)
+
+
+def small(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """Digits 10 to 20 pixels tall."""
+    return plain(cv2.resize(page, None, fx=1 / 7, fy=1 / 7, interpolation=cv2.INTER_AREA), rng)
+
+
+def large(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """Twelve megapixels."""
+    scale = (12e6 / page.size) ** 0.5
+    page = cv2.resize(page, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    return ink_on(np.linspace(200, 240, page.shape[1], dtype=np.float32), page, 50)
+
+
+Kind = Callable[[np.ndarray, Rng], np.ndarray]
+PAPERS: tuple[Kind, ...] = (
+    *(plain, rough, faint, old_crop, shadow, ruled, squared),
+    *(form, show_through, desk, blurred, small, large),
+)
+KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
+    **{paper.__name__.replace("_", " "): (paper, 0.15, 0) for paper in PAPERS},
+    "sloping": (plain, 0.15, 15),
+    "touching": (plain, -0.1, 0),
+}
+
+
+def draw(kind: str, digits: list[list[np.ndarray]], rng: Rng) -> np.ndarray:
+    """Draw lines of digits on a picture of a kind, (H, W) uint8."""
+    paper, gap, slope = KINDS[kind]
+    lines = [write_line(line, 100, gap, rng) for line in digits]
+    picture = paper(compose(lines, rng.uniform(0.25, 0.7), rng.uniform(-slope, slope)), rng)
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+def make(kind: str, layout: str, count: int, x: np.ndarray, y: np.ndarray, folder: Path) -> list[tuple[Path, str]]:
+    """Draw and save so many pictures of a kind and a layout, "one" or "text"; return their paths and labels."""
+    rng = np.random.default_rng([sorted(KINDS).index(kind), layout == "one"])
+    made = []
+    for number in range(count):
+        longest = 4 if kind == "touching" else 12
+        length = 1 if layout == "one" else int(rng.integers(2, longest + 1))
+        rows = 1 if length == 1 or rng.random() < 0.8 else int(rng.integers(2, 5))
+        chosen = rng.integers(0, len(x), (rows, length))
+        label = "".join(str(y[index]) for index in chosen.ravel())
+        picture = draw(kind, [[x[index] for index in line] for line in chosen], rng)
+        suffix = ".jpg" if kind == "large" else ".png"
+        path = folder / f"{kind.replace(' ', '-')}-{layout}-{number:03}-{label[:40]}{suffix}"
+        path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
+        made.append((path, label))
+    return made
+
+
+def measure(made: list[tuple[Path, str]], predict: md.Predict, look: Path | None) -> float:
+    """Return the share of pictures whose whole text is read right; save the others where they are to be looked at."""
+    right = []
+    for (path, label), reading in zip(made, md.read_pictures([str(path) for path, _ in made], predict), strict=True):
+        right.append(reading.characters == label)
+        if look and not right[-1]:
+            shutil.copy(path, look / f"{path.stem}-read-{reading.characters[:40]}{path.suffix}")
+    return float(np.mean(right))
+
+
+def main() -> None:
+    """Draw, measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default="mnist", help="a copy of MNIST, where it cannot be downloaded")
+    parser.add_argument("--model", type=Path, default=md.BUNDLED, help="the network")
+    parser.add_argument(
+        "--validation", action="store_true", help="digits held out of training, not test digits"
+    )
+    parser.add_argument("--ones", type=int, default=200, metavar="N", help="pictures of one digit of each kind")
+    parser.add_argument("--texts", type=int, default=100, metavar="N", help="pictures of several of each kind")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="only these")
+    parser.add_argument("--look", type=Path, metavar="FOLDER", help="where to save the pictures that are misread")
+    args = parser.parse_args()
+    data = md.load_data(args.data)
+    x, y = md.split_off(data, 0.05)[2:] if args.validation else (data.x_test, data.y_test)
+    if args.look:
+        args.look.mkdir(parents=True, exist_ok=True)
+    predict, rows = md.load_network(args.model), {}
+    print(f"| drawn | one digit, of {args.ones} | texts, of {args.texts} |\n|---|---|---|")
+    for kind in args.kinds:
+        with tempfile.TemporaryDirectory() as folder:
+            shares = {}
+            for layout, count in (("one", args.ones), ("text", args.texts)):
+                made = make(kind, layout, count, x, y, Path(folder))
+                shares[layout] = measure(made, predict, args.look)
+        rows[kind] = shares
+        print(f"| {kind} | {shares['one']:.1%} | {shares['text']:.1%} |", flush=True)
+    if not args.validation:
+        found = {"date": datetime.date.today().isoformat(), "ones": args.ones, "texts": args.texts, "kinds": rows}
+        RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
