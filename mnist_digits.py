@@ -51,7 +51,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Process
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache, partial, reduce
 from importlib import import_module
-from itertools import chain, compress, count, groupby, islice, pairwise, repeat
+from itertools import chain, combinations, compress, count, groupby, islice, pairwise, repeat
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Union
@@ -113,20 +113,22 @@ class Way(NamedTuple):
 
     name: str
     pressure: float  # where a stroke begins, from 0, the paper's grain, to 1, Otsu's threshold
+    floor: float = 4  # up to where ink is the paper's grain, in its standard deviations
     blur: float = 0  # against the grain: standard deviation in hundredths of the picture's longer side
+    linked: bool = False  # faint ink counts only where it is linked to stronger ink: hysteresis (Canny, 1986)
     inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
-    cut: bool = True  # marks that may be two digits that touch are read in two as well
+    cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
 
 
-PLAIN = Way("plain", 1, cut=False)
+PLAIN = Way("plain", 1, floor=6)
 SOFT = Way("soft", 0)  # all ink counts, however faint; for small pictures only, where every grey pixel matters
 OTHER_WAYS = (
-    Way("cut", 1),
-    Way("faint", 0.5),
-    Way("fainter", 0.25),
-    Way("calm", 0.5, 1.2),
-    Way("calmer", 1, 1.2),
-    Way("inverted", 1, inverted=True),
+    Way("cut", 1, floor=6, cut=True),
+    Way("faint", 0.5, cut=True),
+    Way("linked", 0, floor=2.5, linked=True),
+    Way("calm", 0.5, blur=1.2),
+    Way("calmer", 1, floor=6, blur=1.2),
+    Way("inverted", 1, floor=6, inverted=True),
     SOFT,
 )
 SMALL_SIDE = 40  # pixels of the longer side of what is a small picture
@@ -176,16 +178,23 @@ Source = Union[str, bytes, np.ndarray, "Image"]
 BYTES = bytes, bytearray, memoryview
 
 
-class Page(NamedTuple):
-    """What was found on one picture before the network sees it.
+class Piece(NamedTuple):
+    """What may be one digit: a mark, or the part of a mark between two of the cuts that may part digits that touch."""
 
-    A mark that may be two digits that touch is there three times: whole, its left part, its right part.
-    """
+    box: Box
+    row: int  # in which it stands, counted from the top
+    mark: int  # which it is part of, counted over the page
+    start: int  # the cut it begins at, 0 for the left end of the mark
+    end: int  # the cut it ends at
+
+
+class Page(NamedTuple):
+    """What was found on one picture before the network sees it."""
 
     path: str  # "" where the picture came from no file
     thumbnail: np.ndarray | None  # (H, W) uint8, small enough to keep; None where the file is no picture
     size: tuple[int, int]  # (width, height) of the picture itself, in pixels
-    rows: list[list[list[Box]]]  # for each row, in reading order, for each mark, one box or three
+    pieces: list[Piece]  # in reading order
     digits: np.ndarray  # (N, 28, 28) uint8, in the same order
     error: str | None
     way: str = PLAIN.name
@@ -508,7 +517,8 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     """
     small = downsample(gray, 128)  # no detail is asked for, ...
     tiny = downsample(small, 32)  # ... least of all by a wide median
-    wide = cv2.resize(cv2.medianBlur(tiny, max(tiny.shape) // 2 | 1).astype(np.float32), small.shape[::-1])
+    reach = max(tiny.shape) // (1 if max(gray.shape) < 100 else 2) | 1  # ink may fill half of a small picture
+    wide = cv2.resize(cv2.medianBlur(tiny, reach).astype(np.float32), small.shape[::-1])
     deviation = (small - wide).ravel()
     deviation -= deviation.mean()
     square = deviation * deviation
@@ -601,7 +611,7 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> np.ndarray:
     if way.blur:
         ink = cv2.GaussianBlur(ink, (0, 0), way.blur * max(side / 100, 0.5))
     level, grain = measure_grain(ink)
-    floor = level + (6 if way.pressure == 1 else 4) * grain + 4  # 4: a JPEG's faintest blocks
+    floor = level + way.floor * grain + 4  # 4: a JPEG's faintest blocks
     edge = min(side // 50, min(ink.shape) // 8) if side >= 100 else 0
     inside = ink[edge : ink.shape[0] - edge, edge : ink.shape[1] - edge]
     raised = inside[inside > floor]
@@ -611,9 +621,13 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> np.ndarray:
     threshold = max(way.pressure * otsu + (1 - way.pressure) * floor, floor)
     if cv2.mean(ink, (ink > threshold).view(np.uint8))[0] < 1.2 * floor:
         raise InputError(NOTHING_FOUND)
-    paper = level + 3 * grain
+    paper = level + min(3, way.floor - 1.5) * grain
     strokes = cv2.convertScaleAbs(cv2.subtract(ink, paper), alpha=128 / (threshold - paper))
     core = (strokes >= CORE).astype(np.uint8)
+    if way.linked:
+        labels = cv2.connectedComponents(core)[1]
+        strong = np.bincount(labels[ink > (otsu + floor) / 2], minlength=labels.max() + 1) > 0
+        core &= strong[labels]
     rim = cv2.dilate(core, disc(stroke_width(core)))  # half a stroke around it: its own grey edge and no more
     return strokes * rim
 
@@ -905,19 +919,66 @@ def to_digit(ink: np.ndarray) -> np.ndarray:
     return fit_digit(thicken(shrink(cut_to_ink(ink).ink, 2 * FINE)))
 
 
-def halve(mark: Mark) -> list[Mark]:
-    """Cut a mark that may be two digits that touch where they do: [left, right], or [] where no cut is clear.
+def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
+    """Return where ink, (H, W) 0 .. 1, is parted most easily into left and right: the columns (H,) of seams, in order.
 
-    The cut is upright, where there is least ink, and clear if it crosses one stroke and leaves two tall parts.
+    A seam runs from the top to the bottom, a step aside at most in each line, and crosses no more than `most` ink;
+    seams are `apart` pixels or more from one another half-way down (seam carving: Avidan and Shamir, 2007).
+    """
+    height, width = ink.shape
+
+    def run(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # the ink crossed until each pixel, and from where
+        crossed, steps = np.zeros((len(lines), width), np.float32), np.zeros((len(lines), width), int)
+        crossed[0] = lines[0]
+        for y in range(1, len(lines)):
+            above = np.pad(crossed[y - 1], 1, constant_values=np.inf)
+            ways = np.stack([above[1:-1], above[:-2] + 0.05, above[2:] + 0.05])  # straight on, if all else is equal
+            crossed[y] = lines[y] + ways.min(axis=0)
+            steps[y] = np.array([0, -1, 1])[ways.argmin(axis=0)]
+        return crossed[-1], steps
+
+    half = height // 2
+    (above, down), (below, up) = run(ink[: half + 1]), run(ink[half:][::-1])
+    crossed = above + below - ink[half]
+    seams: list[np.ndarray] = []
+    for x in crossed.argsort():
+        if crossed[x] > most or not apart <= x <= width - apart or any(abs(x - seam[half]) < apart for seam in seams):
+            continue
+        seam = np.full(height, x)
+        for y in range(half, 0, -1):
+            seam[y - 1] = seam[y] + down[y, seam[y]]
+        for y in range(half, height - 1):
+            seam[y + 1] = seam[y] + up[height - 1 - y, seam[y]]
+        seams.append(seam)
+    return sorted(seams, key=lambda seam: seam[half])
+
+
+def cut_up(mark: Mark) -> list[tuple[int, int, Mark]]:
+    """Return a mark and, if it is wide enough for two digits that touch, its parts: cut to begin at, to end at, part.
+
+    A part stands between any two cuts that are not too far apart for one digit.
     """
     x, y, w, h = mark.box
-    if w < max(0.7 * h, 6):
-        return []
-    core = (mark.ink >= CORE).astype(np.uint8)
-    column = w // 6 + int(mark.ink[:, w // 6 : w - w // 6].sum(axis=0).argmin())  # a 1 is a sixth of two digits
-    parts = [cut_to_ink(mark.ink[:, :column], x, y), cut_to_ink(mark.ink[:, column:], x + column, y)]
-    clear = core[:, column].sum() < 1.5 * stroke_width(core) and min(part.box.h for part in parts) > 0.6 * h
-    return parts if clear else []
+    whole = [(0, 1, mark)]
+    if w < max(0.7 * h, 6) or w > 12 * h:
+        return whole
+    small = cv2.resize(mark.ink, (max(48 * w // h, 2), 48), interpolation=cv2.INTER_AREA)
+    width = stroke_width((small >= CORE).astype(np.uint8))
+    seams = find_seams(small / 255.0, 8, 1.2 * width)
+    if not seams:
+        return whole
+    edges = [np.zeros(48, int), *seams, np.full(48, small.shape[1])]
+    column, parts = np.arange(small.shape[1]), []
+    for start, end in combinations(range(len(edges)), 2):
+        if edges[end][24] - edges[start][24] > 60:
+            continue
+        between = (edges[start][:, np.newaxis] <= column) & (column < edges[end][:, np.newaxis])
+        ink = mark.ink * cv2.resize(between.astype(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST)
+        if (ink >= CORE).any():
+            part = cut_to_ink(ink, x, y)
+            if part.box.h > 0.5 * h:
+                parts.append((start, end, part))
+    return [(0, len(seams) + 1, mark), *(part for part in parts if part[1] - part[0] <= len(seams))]
 
 
 def list_sources(pictures: Source | os.PathLike | Iterable) -> Iterator[Source]:
@@ -991,14 +1052,16 @@ def lay_out(path: str, gray: np.ndarray, times: int, one: bool, explain: bool, w
     small = shrink(gray, WORKING_SIDE)
     stages = find_digits(small, one, way)
     down, across = height / small.shape[0], width / small.shape[1]
-    marks = [[[mark, *halve(mark)] if way.cut and not one else [mark] for mark in row] for row in stages.rows]
-    rows = [[[scale_box(part.box, across, down) for part in parts] for parts in row] for row in marks]
-    digits = [to_digit(part.ink) for row in marks for parts in row for part in parts]
+    pieces, digits = [], []
+    for mark, (row, whole) in enumerate((row, mark) for row, marks in enumerate(stages.rows) for mark in marks):
+        for start, end, part in cut_up(whole) if way.cut and not one else [(0, 1, whole)]:
+            pieces.append(Piece(scale_box(part.box, across, down), row, mark, start, end))
+            digits.append(to_digit(part.ink))
     return Page(
         path,
         shrink(small, 480),  # in a figure, more would not show
         (width, height),
-        rows,
+        pieces,
         np.stack(digits) if digits else NO_DIGITS,
         stages.error,
         way.name,
@@ -2210,20 +2273,42 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
     return np.ones(len(boxes), bool) if remnant.all() else ~remnant
 
 
+def log_odds(probs: np.ndarray) -> np.ndarray:
+    """Return how sure the network is of each digit, (N,): log-odds of its confidence, cut off at -3 and 5."""
+    confidence = probs.max(axis=1).clip(1e-4, 1 - 1e-4)
+    most = np.where(probs.argmax(axis=1) == 1, CERTAINTY_OF_ONE, 5)
+    return np.clip(np.log(confidence / (1 - confidence)), -3, most)
+
+
+def choose_pieces(pieces: list[Piece], probs: np.ndarray) -> list[int]:
+    """Return which pieces of a mark, the first of them whole, are its digits by their probs (N, 10): the indices.
+
+    Of the ways to part it into pieces that are each far more certain than the whole, it is the one with most evidence.
+    """
+    confidence, odds = probs.max(axis=1), log_odds(probs)
+    best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}  # for each cut, the best way to part what is left of it
+    for index, piece in sorted(enumerate(pieces), key=lambda one: one[1].end):
+        if piece.start in best and confidence[index] > min(confidence[0] + 0.65, REREAD_BELOW):
+            value, before = best[piece.start]
+            value += piece.box.w * odds[index]
+            if piece.end not in best or value > best[piece.end][0]:
+                best[piece.end] = value, [*before, index]
+    return best.get(pieces[0].end, (0, [0]))[1]
+
+
 def read_page(page: Page, probs: np.ndarray) -> Reading:
-    """Read a page from probs (N, 10) of all that was found; of a mark that can be cut, what reads better counts."""
-    found, start = [], 0  # for each digit its row, its box and its place among probs
-    for number, row in enumerate(page.rows):
-        for parts in row:
-            certain = probs[start : start + len(parts)].max(axis=1)
-            two = len(parts) == 3 and certain[1:].min() > certain[0] + 0.55  # the whole is no digit, both parts are
-            found += [(number, parts[index], start + index) for index in ([1, 2] if two else [0])]
-            start += len(parts)
-    boxes, places = [box for _, box, _ in found], [place for *_, place in found]
-    if found:
-        found = [one for one, kept in zip(found, is_writing(boxes, probs[places], page.size), strict=True) if kept]
-    rows = [[box for _, box, _ in row] for _, row in groupby(found, key=lambda one: one[0])]
-    chosen = np.array([place for *_, place in found], int)
+    """Read a page from probs (N, 10) of all its pieces."""
+    chosen: list[int] = []
+    for _, own in groupby(range(len(page.pieces)), key=lambda index: page.pieces[index].mark):
+        places = list(own)
+        chosen += [places[one] for one in choose_pieces([page.pieces[place] for place in places], probs[places])]
+    boxes = [page.pieces[index].box for index in chosen]
+    if chosen:
+        chosen = list(compress(chosen, is_writing(boxes, probs[chosen], page.size)))
+    rows = [
+        [page.pieces[index].box for index in row]
+        for _, row in groupby(chosen, key=lambda index: page.pieces[index].row)
+    ]
     return Reading(page, rows, page.digits[chosen], probs[chosen], "")
 
 
@@ -2231,10 +2316,7 @@ def evidence(reading: Reading) -> float:
     """Return how sure the network is of a reading: the mean log-odds of its digits, by their size; 0 if it has none."""
     if not reading.boxes:
         return 0.0
-    confidence = reading.probs.max(axis=1).clip(1e-4, 1 - 1e-4)
-    most = np.where(reading.probs.argmax(axis=1) == 1, CERTAINTY_OF_ONE, 5)
-    odds = np.clip(np.log(confidence / (1 - confidence)), -3, most)
-    return float(np.average(odds, weights=[max(box.w, box.h) for box in reading.boxes]))
+    return float(np.average(log_odds(reading.probs), weights=[max(box.w, box.h) for box in reading.boxes]))
 
 
 def is_in_doubt(reading: Reading) -> bool:
@@ -2253,9 +2335,12 @@ def find_certain(reading: Reading) -> np.ndarray:
 def can_replace(first: Reading, other: Reading, way: Way) -> bool:
     """Tell whether a page may be read in another way: one that is nearly certain and loses no certain digit.
 
-    A 1 may be lost, for it may be part of another digit; inverted, only several digits are beyond doubt.
+    A 1 may be lost, for it may be part of another digit, and where more digits are found than before, they are not 1s
+    mostly, for a piece of any stroke looks like one. Inverted, only several digits are beyond doubt.
     """
     certain, count = find_certain(other), len(other.boxes)
+    if count > len(first.boxes) and 2 * np.count_nonzero(certain != 1) <= count:
+        return False
     lost = np.count_nonzero(certain != 1) < np.count_nonzero(find_certain(first) != 1)
     return not lost and len(certain) >= (0.75 if count > 3 else 1) * count and count > (3 if way.inverted else 0)
 

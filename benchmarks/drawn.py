@@ -258,9 +258,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="mnist", help="a copy of MNIST, where it cannot be downloaded")
     parser.add_argument("--model", type=Path, default=md.BUNDLED, help="the network")
-    parser.add_argument(
-        "--validation", action="store_true", help="digits held out of training, not test digits"
-    )
+    parser.add_argument("--validation", action="store_true", help="digits held out of training, not test digits")
     parser.add_argument("--ones", type=int, default=200, metavar="N", help="pictures of one digit of each kind")
     parser.add_argument("--texts", type=int, default=100, metavar="N", help="pictures of several of each kind")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="only these")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -52,7 +53,7 @@ def test_a_digit_comes_back_from_any_disguise(disguise, digits, tmp_path):
     differences = []
     for digit in digits[:40]:
         page = md.open_page(save(tmp_path / "digit.png", DISGUISES[disguise](enlarged(digit))))
-        assert [len(row) for row in page.rows] == [1]
+        assert len(page.digits) == 1
         differences.append(np.abs(page.digits[0].astype(int) - digit).mean())
     assert np.median(differences) < 4, "a shift by one pixel makes about 20"
     assert max(differences) < 20
@@ -61,11 +62,7 @@ def test_a_digit_comes_back_from_any_disguise(disguise, digits, tmp_path):
 def test_mnist_itself_comes_back_through_the_geometry(data, tmp_path):
     digits = data.x_test[::5]
     pages = [md.open_page(save(tmp_path / "digit.png", enlarged(digit))) for digit in digits]
-    alone = [
-        (page.digits[0], digit)
-        for page, digit in zip(pages, digits, strict=True)
-        if [len(row) for row in page.rows] == [1]
-    ]
+    alone = [(page.digits[0], digit) for page, digit in zip(pages, digits, strict=True) if len(page.digits) == 1]
     differences = [np.abs(found.astype(int) - digit).mean() for found, digit in alone]
     assert len(alone) >= 196, "a few digits of MNIST are torn in two"
     assert np.median(differences) < 5
@@ -92,18 +89,18 @@ def test_boxes_are_in_the_pixels_of_the_picture_itself(tmp_path, rng):
     page = shaded(2000, 3000, rng)
     drawn = pen("4", 600, 40, rng)
     write(page, drawn, 1500, 700, (60, 30, 20))
-    (row,) = md.open_page(save(tmp_path / "large.jpg", page)).rows
-    assert np.allclose(row[0][0], (1500, 700, *drawn.shape[::-1]), atol=45), "half a stroke's width for the grey rim"
+    (piece,) = md.open_page(save(tmp_path / "large.jpg", page)).pieces
+    assert np.allclose(piece.box, (1500, 700, *drawn.shape[::-1]), atol=45), "half a stroke's width for the grey rim"
 
 
 def test_digits_are_found_in_reading_order(tmp_path, rng):
     page = plain(420, 600)
     for place, label in enumerate("123456"):
         write(page, pen(label, 120, 10, rng, slant=0.05), 40 + place % 3 * 180, 40 + place // 3 * 190, (0, 0, 0))
-    rows = md.open_page(save(tmp_path / "page.png", page)).rows
-    assert [len(row) for row in rows] == [3, 3]
-    assert all(row == sorted(row) for row in rows)
-    assert rows[0][0][0].y < rows[1][0][0].y
+    pieces = md.open_page(save(tmp_path / "page.png", page)).pieces
+    assert [piece.row for piece in pieces] == [0, 0, 0, 1, 1, 1]
+    assert all(left.box.x < right.box.x for left, right in pairwise(pieces) if left.row == right.row)
+    assert pieces[0].box.y < pieces[3].box.y
 
 
 COLORS = {"yellow on white": ((0, 230, 255), (255, 255, 255)), "red on green": ((40, 60, 230), (60, 140, 60))}

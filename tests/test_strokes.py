@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import cv2
+import drawn
 import numpy as np
 import pytest
 from draw_samples import BLUE, PENCIL, STROKES, lined, pen, plain, shaded, write
@@ -219,21 +220,20 @@ def test_digits_of_unequal_height_stand_in_one_row(rng):
     assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [4]
 
 
-def test_neighbours_that_touch_can_be_cut_and_a_single_digit_cannot(rng):
-    page = plain(260, 420)
-    left, right = pen("2", 160, 14, rng, slant=0), pen("1", 160, 14, rng, slant=0)
-    middle = 60 + left.shape[1]
-    write(page, left, 60, 50, BLACK)
-    write(page, right, middle - 20, 50, BLACK)
-    ((mark,),) = md.find_digits(gray_of(page)).rows
-    parts = md.halve(mark)
-    assert len(parts) == 2
-    assert abs(parts[1].box.x - middle) < 30
+@pytest.mark.parametrize(
+    ("kind", "layout", "least"), [("touching", "text", 0.35), ("old crop", "one", 0.75), ("shadow", "one", 0.95)]
+)
+def test_drawn_pictures_are_read(kind, layout, least, data, tmp_path):
+    made = drawn.make(kind, layout, 60, data.x_test, data.y_test, tmp_path)
+    assert drawn.measure(made, md.load_network(md.BUNDLED), None) >= least
+
+
+def test_a_digit_alone_is_not_read_in_parts(rng):
     for label in STROKES:
         single = plain(260, 260)
         write(single, pen(label, 160, 12, rng), 50, 40, BLACK)
-        ((mark,),) = md.find_digits(gray_of(single)).rows
-        assert not md.halve(mark), label
+        (reading,) = md.read_pictures(single)
+        assert reading.text == label
 
 
 def test_one_takes_all_ink_for_one_digit(rng):

@@ -88,7 +88,7 @@ def test_two_trainings_in_one_folder_do_not_mix(small, tmp_path, capsys):
 
 
 def test_a_full_disk_is_told_before_training(small, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(md, "MEMBER_BYTES", 1e18)
+    monkeypatch.setattr(md, "NETWORK_BYTES", 1e18)
     assert md.main([*TRAINING, "--data", small, "--output", str(tmp_path)]) == 1
     assert "free some" in capsys.readouterr().err
 
