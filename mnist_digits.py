@@ -702,15 +702,21 @@ def find_marks(strokes: np.ndarray) -> list[Mark]:
 
 
 def drop_edges(marks: list[Mark], shape: tuple[int, int]) -> list[Mark]:
-    """Drop long thin marks along an edge of a picture (H, W): the end of the paper, the rim of a scan."""
+    """Drop thin straight marks along an edge of a picture (H, W): the end of the paper, a scan's rim, a form's box."""
     side = max(shape)
 
-    def is_edge(box: Box) -> bool:
-        upright = box.w < 0.04 * side and box.h > 0.25 * side and (box.x < 2 or box.right > shape[1] - 2)
-        level = box.h < 0.04 * side and box.w > 0.25 * side and (box.y < 2 or box.bottom > shape[0] - 2)
-        return upright or level
+    def is_edge(mark: Mark) -> bool:
+        x, y, w, h = mark.box
+        away = min(x, shape[1] - x - w) if h > w else min(y, shape[0] - y - h)
+        if min(w, h) > 0.04 * side or away > 0.04 * side:
+            return False
+        core = (mark.ink >= CORE).astype(np.uint8)
+        straight = h > 3 * w and cv2.countNonZero(core) > 0.9 * math.prod(
+            cv2.boundingRect(core)[2:]
+        )  # it fills its box
+        return straight or (away < 2 and max(w, h) > 0.25 * side)
 
-    return [mark for mark in marks if side < 100 or not is_edge(mark.box)] or marks
+    return [mark for mark in marks if side < 100 or not is_edge(mark)] or marks
 
 
 def drop_specks(marks: list[Mark]) -> list[Mark]:
@@ -920,65 +926,62 @@ def to_digit(ink: np.ndarray) -> np.ndarray:
 
 
 def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
-    """Return where ink, (H, W) 0 .. 1, is parted most easily into left and right: the columns (H,) of seams, in order.
+    """Return the seams that part ink, (H, W) 0 .. 1, most easily into left and right: their columns (H,), in order.
 
     A seam runs from the top to the bottom, a step aside at most in each line, and crosses no more than `most` ink;
     seams are `apart` pixels or more from one another half-way down (seam carving: Avidan and Shamir, 2007).
     """
     height, width = ink.shape
-
-    def run(lines: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # the ink crossed until each pixel, and from where
-        crossed, steps = np.zeros((len(lines), width), np.float32), np.zeros((len(lines), width), int)
-        crossed[0] = lines[0]
-        for y in range(1, len(lines)):
-            above = np.pad(crossed[y - 1], 1, constant_values=np.inf)
-            ways = np.stack([above[1:-1], above[:-2] + 0.05, above[2:] + 0.05])  # straight on, if all else is equal
-            crossed[y] = lines[y] + ways.min(axis=0)
-            steps[y] = np.array([0, -1, 1])[ways.argmin(axis=0)]
-        return crossed[-1], steps
-
     half = height // 2
-    (above, down), (below, up) = run(ink[: half + 1]), run(ink[half:][::-1])
-    crossed = above + below - ink[half]
-    seams: list[np.ndarray] = []
+
+    def run(
+        lines: np.ndarray,
+    ) -> tuple[np.ndarray, list[np.ndarray]]:  # the least ink crossed, the steps that led there
+        crossed, steps = lines[0], []
+        for line in lines[1:]:
+            left, right = np.pad(crossed, (1, 0))[:-1], np.pad(crossed, (0, 1))[1:]
+            left[0] = right[-1] = np.inf
+            ways = np.stack([crossed, left + 0.05, right + 0.05])  # straight on, if all else is equal
+            crossed = line + ways.min(axis=0)
+            steps.append(np.array([0, -1, 1])[ways.argmin(axis=0)])
+        return crossed, steps[::-1]
+
+    (above, up), (below, down) = run(ink[: half + 1]), run(ink[half:][::-1])
+    crossed, seams = above + below - ink[half], []
     for x in crossed.argsort():
-        if crossed[x] > most or not apart <= x <= width - apart or any(abs(x - seam[half]) < apart for seam in seams):
-            continue
-        seam = np.full(height, x)
-        for y in range(half, 0, -1):
-            seam[y - 1] = seam[y] + down[y, seam[y]]
-        for y in range(half, height - 1):
-            seam[y + 1] = seam[y] + up[height - 1 - y, seam[y]]
-        seams.append(seam)
+        near = not apart <= x <= width - apart or any(abs(x - seam[half]) < apart for seam in seams)
+        if crossed[x] <= most and not near:
+            upper, lower = [x], [x]
+            for steps, half_of_it in ((up, upper), (down, lower)):
+                for step in steps:
+                    half_of_it.append(half_of_it[-1] + step[half_of_it[-1]])
+            seams.append(np.array(upper[:0:-1] + lower))
     return sorted(seams, key=lambda seam: seam[half])
 
 
 def cut_up(mark: Mark) -> list[tuple[int, int, Mark]]:
-    """Return a mark and, if it is wide enough for two digits that touch, its parts: cut to begin at, to end at, part.
+    """Return a mark and the parts that it may consist of, each with the cuts that it begins and ends at.
 
-    A part stands between any two cuts that are not too far apart for one digit.
+    Where it is wide enough for digits that touch, these are the parts between any two seams that leave room for a digit
+    and no more.
     """
     x, y, w, h = mark.box
-    whole = [(0, 1, mark)]
-    if w < max(0.7 * h, 6) or w > 12 * h:
-        return whole
-    small = cv2.resize(mark.ink, (max(48 * w // h, 2), 48), interpolation=cv2.INTER_AREA)
-    width = stroke_width((small >= CORE).astype(np.uint8))
-    seams = find_seams(small / 255.0, 8, 1.2 * width)
-    if not seams:
-        return whole
-    edges = [np.zeros(48, int), *seams, np.full(48, small.shape[1])]
-    column, parts = np.arange(small.shape[1]), []
-    for start, end in combinations(range(len(edges)), 2):
-        if edges[end][24] - edges[start][24] > 60:
+    if not max(0.7 * h, 6) <= w <= 12 * h:
+        return [(0, 1, mark)]
+    height, width = 48, max(48 * w // h, 2)  # seams are as easily found on a small mark
+    small = cv2.resize(mark.ink, (width, height), interpolation=cv2.INTER_AREA)
+    seams = find_seams(small / 255.0, height // 6, 1.2 * stroke_width((small >= CORE).astype(np.uint8)))
+    cuts = np.stack([np.zeros(height, int), *seams, np.full(height, width)])  # (cuts, 48)
+    parts = [(0, len(cuts) - 1, mark)]
+    for start, end in combinations(range(len(cuts)), 2):
+        left, right = cuts[[start, end], :, np.newaxis]
+        if (start, end) == parts[0][:2] or (right - left)[height // 2] > 1.25 * height:
             continue
-        between = (edges[start][:, np.newaxis] <= column) & (column < edges[end][:, np.newaxis])
-        ink = mark.ink * cv2.resize(between.astype(np.uint8), (w, h), interpolation=cv2.INTER_NEAREST)
-        if (ink >= CORE).any():
-            part = cut_to_ink(ink, x, y)
-            if part.box.h > 0.5 * h:
-                parts.append((start, end, part))
-    return [(0, len(seams) + 1, mark), *(part for part in parts if part[1] - part[0] <= len(seams))]
+        between = ((left <= np.arange(width)) & (np.arange(width) < right)).astype(np.uint8)
+        ink = mark.ink * cv2.resize(between, (w, h), interpolation=cv2.INTER_NEAREST)
+        if cv2.boundingRect((ink >= CORE).astype(np.uint8))[3] > 0.5 * h:
+            parts.append((start, end, cut_to_ink(ink, x, y)))
+    return parts
 
 
 def list_sources(pictures: Source | os.PathLike | Iterable) -> Iterator[Source]:
@@ -1618,7 +1621,7 @@ OURS = Recipe(
 )
 RECIPES = {
     "cnn": OURS,
-    "cnn-long": OURS._replace(layers=cnn_long, epochs=20, batch_size=128, clean=0.2, outliers=3 / 8),
+    "cnn-long": OURS._replace(layers=cnn_long, epochs=35, batch_size=128, clean=0.2, outliers=3 / 8),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False),
