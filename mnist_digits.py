@@ -2323,10 +2323,15 @@ def evidence(reading: Reading) -> float:
 
 
 def is_in_doubt(reading: Reading) -> bool:
-    """Tell whether a page is worth reading again: nothing was found on it, or something that is not certain."""
+    """Tell whether a page is worth reading again: nothing was found on it, or something that is not certain.
+
+    Nor is what is far smaller than the rest, for it may be a piece of a digit.
+    """
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
-    return reading.confidence < REREAD_BELOW and len(reading.boxes) <= MOST_IN_DOUBT
+    heights = [box.h for box in reading.boxes]
+    doubtful = reading.confidence < REREAD_BELOW or min(heights) < 0.6 * max(heights)
+    return doubtful and len(heights) <= MOST_IN_DOUBT
 
 
 def find_certain(reading: Reading) -> np.ndarray:

@@ -189,7 +189,7 @@ def desk(page: np.ndarray, rng: Rng) -> np.ndarray:
 
 def blurred(page: np.ndarray, rng: Rng) -> np.ndarray:
     """Out of focus, and saved as a strongly compressed JPEG."""
-    picture = cv2.GaussianBlur(ink_on(220, page, 50), (0, 0), rng.uniform(2, 4))
+    picture = cv2.GaussianBlur(ink_on(220, page, 50), (0, 0), rng.uniform(2, 4)).astype(np.uint8)
     return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 25])[1], 0).astype(np.float32)
 
 
@@ -253,6 +253,14 @@ def measure(made: list[tuple[Path, str]], predict: md.Predict, look: Path | None
     return float(np.mean(right))
 
 
+def table(found: dict) -> list[str]:
+    """Return the lines of the README's table, one for each kind."""
+    lines = [f"| drawn, read right | one digit, of {found['ones']} | a text, of {found['texts']} |", "|---|---|---|"]
+    for kind, shares in found["kinds"].items():
+        lines.append(f"| {kind} | {100 * shares['one']:.1f} % | {100 * shares['text']:.0f} % |")
+    return lines
+
+
 def main() -> None:
     """Draw, measure, print and save."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -268,18 +276,17 @@ def main() -> None:
     x, y = md.split_off(data, 0.05)[2:] if args.validation else (data.x_test, data.y_test)
     if args.look:
         args.look.mkdir(parents=True, exist_ok=True)
-    predict, rows = md.load_network(args.model), {}
-    print(f"| drawn | one digit, of {args.ones} | texts, of {args.texts} |\n|---|---|---|")
+    predict = md.load_network(args.model)
+    found = {"date": datetime.date.today().isoformat(), "ones": args.ones, "texts": args.texts, "kinds": {}}
     for kind in args.kinds:
+        shares = found["kinds"][kind] = {}
         with tempfile.TemporaryDirectory() as folder:
-            shares = {}
             for layout, count in (("one", args.ones), ("text", args.texts)):
                 made = make(kind, layout, count, x, y, Path(folder))
                 shares[layout] = measure(made, predict, args.look)
-        rows[kind] = shares
-        print(f"| {kind} | {shares['one']:.1%} | {shares['text']:.1%} |", flush=True)
+        print(kind, shares, file=sys.stderr, flush=True)
+    print(*table(found), sep="\n")
     if not args.validation:
-        found = {"date": datetime.date.today().isoformat(), "ones": args.ones, "texts": args.texts, "kinds": rows}
         RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 
+import drawn
 import pytest
 import reading
 import training
@@ -72,5 +73,6 @@ def test_every_number_measured_stands_in_the_readme_as_it_was_measured():
         f"{rates['ours, the same'] / rates['Keras']:.1f} times",
         f"calibration error {100 * bundled['ece']:.2f} %",
     ]
-    for line in [*reading.tables(read), *training.table(trained, bundled), *sentences]:
+    kinds = json.loads(drawn.RESULTS.read_text(encoding="utf-8"))
+    for line in [*reading.tables(read), *training.table(trained, bundled), *drawn.table(kinds), *sentences]:
         assert line in README, line
