@@ -10,10 +10,11 @@ Names used throughout:
     gray    (H, W) uint8             a picture, 0 black .. 255 white
     ink     (H, W) uint8             the same picture as pen on paper, 0 paper .. 255 ink
     strokes (H, W) uint8             ink without the paper's grain, 128 half-way from paper to pen
-    mark    box and ink              a piece of ink that is read as one digit
+    mark    box and ink              connected ink: a digit, or several that touch
     box     (x, y, w, h)             where it stands on its picture, in pixels
+    piece   box, row, mark, cuts     what may be one digit: a mark, or what is between two cuts of it
     way     threshold, blur, ...     how pen is told from paper; in doubt, other ways are tried
-    page    boxes and digits         what was found on one picture
+    page    pieces and digits        what was found on one picture
     digit   (28, 28) uint8           the ink of one digit in MNIST's own frame
     batch   (N, 28, 28, 1) float32   what the network takes, 0 .. 1
     points  (N, 28, 28, 2) float32   where on a digit its pixels are looked up, x before y
@@ -157,7 +158,7 @@ class Box(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A piece of ink and where it stands."""
+    """Connected ink and where it stands."""
 
     box: Box
     ink: np.ndarray  # (h, w) uint8, its strokes: cut to the box and cleared of other marks
@@ -1968,9 +1969,8 @@ def train(
 ) -> tuple[keras.Model, dict[str, list[float]]]:
     """Train a recipe's network on what `split_off` returns; return it with what was measured after each epoch.
 
-    With `teach`, it learns what that answers, in place of smoothed labels. The checkpoint, a path that ends in
-    .weights.h5, is saved after each epoch; if it is there, training goes on from it, and in the end nothing differs
-    from a training that was never stopped.
+    With `teach`, it learns what that answers, in place of smoothed labels. The checkpoint, PATH.weights.h5, is saved
+    after each epoch; if it is there, training goes on from it and ends as if it had never been stopped.
     """
     import keras
     import tensorflow as tf
@@ -1986,20 +1986,19 @@ def train(
         compile_network(network, recipe._replace(smoothing=0) if teach else recipe, steps * recipe.epochs)
         done, history = load_checkpoint(network, checkpoint) if checkpoint.is_file() else (0, {})
     history = {name: values[: done // steps] for name, values in history.items()}
-    validation = tf.data.Dataset.from_tensor_slices(validation).batch(1000 // devices * devices)
+    validation = untuned(tf.data.Dataset.from_tensor_slices(validation).batch(1000 // devices * devices))
     network.fit(
         stream(partial(make_batches, recipe, *training, seed, done, devices, teach)),
         initial_epoch=done // steps,
         epochs=recipe.epochs,
         steps_per_epoch=steps,
-        shuffle=False,  # the iterator has
-        validation_data=untuned(validation) if len(validation) else None,
+        validation_data=validation if len(validation) else None,
         callbacks=[checkpoint_writer(network, checkpoint, history), *callbacks],
         verbose=0,
     )
-    trained = build_network(recipe)  # on one device
-    trained.set_weights(network.get_weights())
-    return trained, history
+    on_one_device = build_network(recipe)
+    on_one_device.set_weights(network.get_weights())
+    return on_one_device, history
 
 
 def make_ensemble(networks: list[keras.Model]) -> keras.Model:
@@ -2325,7 +2324,7 @@ def evidence(reading: Reading) -> float:
 def is_in_doubt(reading: Reading) -> bool:
     """Tell whether a page is worth reading again: nothing was found on it, or something that is not certain.
 
-    Nor is what is far smaller than the rest, for it may be a piece of a digit.
+    What is far smaller than the rest is not, for it may be part of a digit.
     """
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
