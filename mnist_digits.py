@@ -10,7 +10,7 @@ Names used throughout:
     gray    (H, W) uint8             a picture, 0 black .. 255 white
     ink     (H, W) uint8             the same picture as pen on paper, 0 paper .. 255 ink
     strokes (H, W) uint8             ink without the paper's grain, 128 half-way from paper to pen
-    mark    box and ink              connected ink: a digit, or several that touch
+    mark    box and ink              ink that belongs together: a digit, or several that touch
     box     (x, y, w, h)             where it stands on its picture, in pixels
     piece   box, row, mark, cuts     what may be one digit: a mark, or what is between two cuts of it
     way     threshold, blur, ...     how pen is told from paper; in doubt, other ways are tried
@@ -158,7 +158,7 @@ class Box(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """Connected ink and where it stands."""
+    """Ink that belongs together, and where it stands."""
 
     box: Box
     ink: np.ndarray  # (h, w) uint8, its strokes: cut to the box and cleared of other marks
@@ -622,7 +622,7 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> np.ndarray:
     threshold = max(way.pressure * otsu + (1 - way.pressure) * floor, floor)
     if cv2.mean(ink, (ink > threshold).view(np.uint8))[0] < 1.2 * floor:
         raise InputError(NOTHING_FOUND)
-    paper = level + min(3, way.floor - 1.5) * grain
+    paper = level + min(3, way.floor - 1.5) * grain  # below the floor, for the edge of a stroke is fainter than it
     strokes = cv2.convertScaleAbs(cv2.subtract(ink, paper), alpha=128 / (threshold - paper))
     core = (strokes >= CORE).astype(np.uint8)
     if way.linked:
@@ -712,10 +712,9 @@ def drop_edges(marks: list[Mark], shape: tuple[int, int]) -> list[Mark]:
         if min(w, h) > 0.04 * side or away > 0.04 * side:
             return False
         core = (mark.ink >= CORE).astype(np.uint8)
-        straight = h > 3 * w and cv2.countNonZero(core) > 0.9 * math.prod(
-            cv2.boundingRect(core)[2:]
-        )  # it fills its box
-        return straight or (away < 2 and max(w, h) > 0.25 * side)
+        box_of_core = math.prod(cv2.boundingRect(core)[2:])  # pixels; a straight bar fills it
+        bar = h > 3 * w and cv2.countNonZero(core) > 0.9 * box_of_core
+        return bar or (away < 2 and max(w, h) > 0.25 * side)
 
     return [mark for mark in marks if side < 100 or not is_edge(mark)] or marks
 
@@ -935,10 +934,8 @@ def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
     height, width = ink.shape
     half = height // 2
 
-    def run(
-        lines: np.ndarray,
-    ) -> tuple[np.ndarray, list[np.ndarray]]:  # the least ink crossed, the steps that led there
-        crossed, steps = lines[0], []
+    def run(lines: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        crossed, steps = lines[0], []  # the least ink on the way to each pixel of a line; the steps that led there
         for line in lines[1:]:
             left, right = np.pad(crossed, (1, 0))[:-1], np.pad(crossed, (0, 1))[1:]
             left[0] = right[-1] = np.inf
@@ -2042,9 +2039,9 @@ def train_taught(
 ) -> tuple[keras.Model, keras.Model | None, dict[str, list[float]], float]:
     """Train a network with the first of the seeds, taught by one with each of the others, if there are any.
 
-    What it learns are their mean answers to its own augmented batches: knowledge distillation (Hinton, Vinyals and
-    Dean, 2015), with the patience and consistency of Beyer et al. (2022). Their checkpoints are kept in a folder.
-    Returns it, calibrated, its teachers as one network or None, its history, and the seconds of all together.
+    It learns their mean answers to its own augmented batches: knowledge distillation (Hinton, Vinyals and Dean, 2015)
+    with a consistent teacher (Beyer et al., 2022). Checkpoints are kept in a folder. Returns the calibrated network,
+    the ensemble of its teachers or None, its history, and the seconds that all of them took.
     """
     parts = split_off(data, validation_split)
 
@@ -2277,18 +2274,18 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
 
 def log_odds(probs: np.ndarray) -> np.ndarray:
     """Return how sure the network is of each digit, (N,): log-odds of its confidence, cut off at -3 and 5."""
-    confidence = probs.max(axis=1).clip(1e-4, 1 - 1e-4)
+    confidence = probs.max(axis=1, initial=0).clip(1e-4, 1 - 1e-4)
     most = np.where(probs.argmax(axis=1) == 1, CERTAINTY_OF_ONE, 5)
     return np.clip(np.log(confidence / (1 - confidence)), -3, most)
 
 
-def choose_pieces(pieces: list[Piece], probs: np.ndarray) -> list[int]:
-    """Return which pieces of a mark, the first of them whole, are its digits by their probs (N, 10): the indices.
+def choose_pieces(pieces: list[Piece], confidence: np.ndarray, odds: np.ndarray) -> list[int]:
+    """Return the indices of those pieces of a mark, the first of them whole, that are its digits.
 
-    Of the ways to part it into pieces that are each far more certain than the whole, it is the one with most evidence.
+    Of all partitions into pieces that are each far more certain than the whole, it is the one with the highest sum of
+    log-odds (N,), weighted by width; the whole itself where there is none.
     """
-    confidence, odds = probs.max(axis=1), log_odds(probs)
-    best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}  # for each cut, the best way to part what is left of it
+    best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}  # for each cut, the best partition to the left of it
     for index, piece in sorted(enumerate(pieces), key=lambda one: one[1].end):
         if piece.start in best and confidence[index] > min(confidence[0] + 0.65, REREAD_BELOW):
             value, before = best[piece.start]
@@ -2301,9 +2298,12 @@ def choose_pieces(pieces: list[Piece], probs: np.ndarray) -> list[int]:
 def read_page(page: Page, probs: np.ndarray) -> Reading:
     """Read a page from probs (N, 10) of all its pieces."""
     chosen: list[int] = []
-    for _, own in groupby(range(len(page.pieces)), key=lambda index: page.pieces[index].mark):
-        places = list(own)
-        chosen += [places[one] for one in choose_pieces([page.pieces[place] for place in places], probs[places])]
+    confidence, odds, start = probs.max(axis=1, initial=0), log_odds(probs), 0
+    for _, own in groupby(page.pieces, key=lambda piece: piece.mark):
+        pieces = list(own)
+        end = start + len(pieces)
+        chosen += [start + index for index in choose_pieces(pieces, confidence[start:end], odds[start:end])]
+        start = end
     boxes = [page.pieces[index].box for index in chosen]
     if chosen:
         chosen = list(compress(chosen, is_writing(boxes, probs[chosen], page.size)))
@@ -2324,7 +2324,7 @@ def evidence(reading: Reading) -> float:
 def is_in_doubt(reading: Reading) -> bool:
     """Tell whether a page is worth reading again: nothing was found on it, or something that is not certain.
 
-    What is far smaller than the rest is not, for it may be part of a digit.
+    What is far smaller than the rest is never certain, for it may be part of a digit.
     """
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
