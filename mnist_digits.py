@@ -1975,8 +1975,7 @@ def train(
     keep_memory()
     keras.utils.set_random_seed(seed)
     strategy = pick_strategy()
-    devices = strategy.num_replicas_in_sync
-    recipe, training, validation = prepare(recipe, parts, devices)
+    recipe, training, validation = prepare(recipe, parts, devices := strategy.num_replicas_in_sync)
     steps = math.ceil(len(training[0]) / recipe.batch_size)  # per epoch
     with strategy.scope():
         network = build_network(recipe)
@@ -1989,6 +1988,7 @@ def train(
         initial_epoch=done // steps,
         epochs=recipe.epochs,
         steps_per_epoch=steps,
+        shuffle=False,  # Keras's generator has; else Keras warns
         validation_data=validation if len(validation) else None,
         callbacks=[checkpoint_writer(network, checkpoint, history), *callbacks],
         verbose=0,
