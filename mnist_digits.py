@@ -2716,13 +2716,13 @@ def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
         path = drawn and drawn["composite"]
         return answer(path if path and np.ptp(open_gray(path)[0]) else None)  # a blank sheet asks nothing
 
-    sheet = np.full((400, 400, 3), 255, np.uint8)
-    pen = gradio.Brush(default_size=24, colors=["#000000"], color_mode="fixed")
+    sheet = np.full((320, 320, 3), 255, np.uint8)  # a larger sheet takes the browser over a second to hand over
+    pen = gradio.Brush(default_size=20, colors=["#000000"], color_mode="fixed")
     with gradio.Blocks(title="mnist_digits", analytics_enabled=False, delete_cache=(600, 600)) as page, gradio.Row():
         with gradio.Column(min_width=340):
             with gradio.Tab("Draw"):
-                canvas = {"canvas_size": (400, 400), "fixed_canvas": True, "layers": False, "transforms": ()}
-                canvas |= {"height": 450, "show_label": False}
+                canvas = {"canvas_size": sheet.shape[:2], "fixed_canvas": True, "layers": False, "transforms": ()}
+                canvas |= {"height": 370, "show_label": False}
                 drawing = gradio.Sketchpad(sheet, type="filepath", format="png", brush=pen, **canvas)
                 clear = gradio.Button("Clear", size="lg", elem_id="clear")
             with gradio.Tab("File"):
