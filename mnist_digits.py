@@ -54,6 +54,7 @@ from functools import lru_cache, partial, reduce
 from importlib import import_module
 from itertools import chain, combinations, compress, count, groupby, islice, pairwise, repeat
 from pathlib import Path
+from statistics import median
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Union
 
@@ -348,8 +349,8 @@ def load_bytes(path: str) -> np.ndarray:
             raise InputError("no pictures in this folder; it takes " + ", ".join(sorted(PICTURE_SUFFIXES)))
         if not stat.S_ISREG(status.st_mode):
             raise InputError("a pipe or device, not a file; save its content to a file first")
-        # Unlike cv2.imread, it opens any name on any system, and says why not.
-        return np.fromfile(path, np.uint8, min(status.st_size, LARGEST_FILE) + 1)
+        with open(path, "rb") as file:  # unlike cv2.imread, it opens any name on any system, and says why not
+            return np.frombuffer(file.read(LARGEST_FILE + 1), np.uint8)
     except FileNotFoundError as err:
         raise InputError("no such file; check the path") from err
     except (OSError, ValueError) as err:  # ValueError: a NUL in the name
@@ -582,21 +583,23 @@ def stroke_width(core: np.ndarray) -> float:
     return max(4 * float(distance.sum()) / max(cv2.countNonZero(distance), 1) - 1, 1.0)
 
 
-def median(counts: np.ndarray) -> int:
+def median_of(counts: np.ndarray) -> int:
     """Return the median of values 0, 1, 2, ... that occur so many times each, the upper one of two."""
     sums = counts.cumsum()
     return int(sums.searchsorted(sums[-1] // 2, side="right"))
 
 
-def measure_grain(ink: np.ndarray) -> tuple[float, float]:
-    """Return what the paper itself shows as ink, (H, W) uint8: its level and the standard deviation of its grain."""
-    counts = cv2.calcHist([ink], [0], None, [256], [0, 256]).ravel()
-    level = median(counts)
+def measure_grain(counts: np.ndarray) -> tuple[float, float]:
+    """Return what the paper itself shows as ink: its level and the standard deviation of its grain.
+
+    `counts`, (256,), is how often each value of ink occurs.
+    """
+    level = median_of(counts)
     if level > 64:  # a bold digit fills more than half of the picture: the median is no paper
         return 0.0, 0.0
     deviations = counts[level:].copy()
     deviations[1 : level + 1] += counts[:level][::-1]
-    return level, 1.48 * median(deviations)  # 1.48: of a normal distribution
+    return level, 1.48 * median_of(deviations)  # 1.48: of a normal distribution
 
 
 def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> np.ndarray:
@@ -611,7 +614,8 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> np.ndarray:
         return cv2.convertScaleAbs(ink, alpha=255 / max(int(ink.max()), 1))
     if way.blur:
         ink = cv2.GaussianBlur(ink, (0, 0), way.blur * max(side / 100, 0.5))
-    level, grain = measure_grain(ink)
+    counts = cv2.calcHist([ink], [0], None, [256], [0, 256]).ravel()
+    level, grain = measure_grain(counts)
     floor = level + way.floor * grain + 4  # 4: a JPEG's faintest blocks
     edge = min(side // 50, min(ink.shape) // 8) if side >= 100 else 0
     inside = ink[edge : ink.shape[0] - edge, edge : ink.shape[1] - edge]
@@ -620,7 +624,8 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> np.ndarray:
         raise InputError(NOTHING_FOUND)
     otsu, _ = cv2.threshold(raised, 0, 255, cv2.THRESH_OTSU)
     threshold = max(way.pressure * otsu + (1 - way.pressure) * floor, floor)
-    if cv2.mean(ink, (ink > threshold).view(np.uint8))[0] < 1.2 * floor:
+    pen = counts * (np.arange(256) > threshold)
+    if pen @ np.arange(256) <= 1.2 * floor * pen.sum():
         raise InputError(NOTHING_FOUND)
     paper = level + min(3, way.floor - 1.5) * grain  # below the floor, for the edge of a stroke is fainter than it
     strokes = cv2.convertScaleAbs(cv2.subtract(ink, paper), alpha=128 / (threshold - paper))
@@ -829,7 +834,7 @@ def erase_band(mark: Mark, band: Box) -> Mark | None:
 def drop_form(marks: list[Mark]) -> list[Mark]:
     """Drop what is left of the printed lines of a form: level ones, and thin upright pieces beside the digits."""
     bodies = find_bodies(marks)
-    tall = float(np.median([body.h for body in bodies])) if bodies else 0
+    tall = median([body.h for body in bodies]) if bodies else 0
     lines = find_printed(marks, bodies, tall)
     for line in lines:
         marks = [left for mark in marks if (left := erase_band(mark, line))]
@@ -1063,7 +1068,7 @@ def lay_out(path: str, gray: np.ndarray, times: int, one: bool, explain: bool, w
         shrink(small, 480),  # in a figure, more would not show
         (width, height),
         pieces,
-        np.stack(digits) if digits else NO_DIGITS,
+        np.array(digits) if digits else NO_DIGITS,
         stages.error,
         way.name,
         stages if explain else None,
@@ -2237,7 +2242,7 @@ def find_gaps(row: list[Box]) -> list[bool]:
     """
     widths = [max(right.x - left.right, 0) for left, right in pairwise(row)]
     wide = 0.7 * max(box.h for box in row)
-    usual = float(np.median([width for width in widths if width < wide] or [1.25 * wide]))
+    usual = median([width for width in widths if width < wide] or [1.25 * wide])
     return [width > max(wide, 2 * usual) for width in widths]
 
 
@@ -2992,8 +2997,12 @@ def predict_in_process(path: Path, batch: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def open_processes() -> Iterator[Executor]:
-    """Yield a pool of processes, one for each core, as fast as the cores; Python lets threads wait for one another."""
-    context = multiprocessing.get_context("spawn")  # alike on all systems; a fork would take over locks held by threads
+    """Yield a pool of processes, one for each core, as fast as the cores; Python lets threads wait for one another.
+
+    A fork has all that is imported at once, but takes over locks that threads hold, TensorFlow's, say, or a notebook's.
+    """
+    is_alone = sys.platform == "linux" and threading.active_count() == 1 and "tensorflow" not in sys.modules
+    context = multiprocessing.get_context("fork" if is_alone else "spawn")
     stopped = context.Event()
     pool = ProcessPoolExecutor(os.cpu_count(), context, start_worker, (stopped,))
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes, which start now, take it over
