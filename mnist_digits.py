@@ -1084,11 +1084,6 @@ def open_page(source: Source, one: bool = False, explain: bool = False) -> Page:
         return Page(path, None, (1, 1), [], NO_DIGITS, str(err))
 
 
-def to_batch(digits: np.ndarray) -> np.ndarray:
-    """Turn digits (N, 28, 28) uint8 into a batch (N, 28, 28, 1) float32, 0 .. 1: in training and reading alike."""
-    return np.divide(digits[..., np.newaxis], 255, dtype=np.float32)
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Data: MNIST and its stand-ins -> arrays
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1219,6 +1214,103 @@ def load_data(source: str) -> Data:
     return Data(name, x_train, y_train.astype(np.int64), x_test, y_test.astype(np.int64))
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Augmentation: digits -> digits as others write them, and what is none
+# ----------------------------------------------------------------------------------------------------------------------
+
+# To read more than MNIST, the network is shown more. Each digit of a batch is turned, moved and zoomed as digits of
+# different people are (POSES), bent, and drawn with another pen (change_pens). Pictures called outliers are added:
+# digits drawn anew as small pictures hold them (redraw), as a failing pen leaves them on rough paper (wear) or with
+# shapes that MNIST hardly has (european_digit), and what is no digit (draw_nondigit): letters, doodles, spoilt digits,
+# blots. The right answer to these is "any of the ten, equally", so that the network learns to doubt what it never met.
+
+# How people's digits differ from one another, about evenly: degrees, and shares of the field's side.
+POSES = {
+    "rotation_range": 12,
+    "shear_range": 10,
+    "zoom_range": 0.1,
+    "width_shift_range": 0.08,
+    "height_shift_range": 0.08,
+}
+MIDDLE = (FIELD - 1) / 2
+ACROSS, DOWN = np.meshgrid(*[np.arange(FIELD, dtype=np.float32) - MIDDLE] * 2)  # of each pixel from the middle
+PIXELS = np.stack([ACROSS, DOWN, np.ones_like(DOWN)], axis=-1).reshape(-1, 3)
+ONE_HOT = np.eye(10, dtype=np.float32)
+CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+SMOOTH = cv2.resize(np.eye(5, dtype=np.float32), (5, FIELD), interpolation=cv2.INTER_CUBIC)  # 5 knots -> 28 pixels
+
+
+def find_points(
+    theta: ArrayLike = 0,
+    shear: ArrayLike = 0,
+    tx: ArrayLike = 0,
+    ty: ArrayLike = 0,
+    zx: ArrayLike = 1,
+    zy: ArrayLike = 1,
+) -> np.ndarray:
+    """Return where to look for the pixels of digits that are turned, sheared, moved and zoomed: (N, 28, 28, 2), x, y.
+
+    Angles in degrees, moves in pixels, factors of zoom, each (N,) or one for all; they mean what they do in Keras's
+    apply_affine_transform.
+    """
+    turn, lean = np.radians(theta), np.radians(np.add(theta, shear))
+    x_cells = np.cos(turn) * zx, -np.sin(lean) * zy, np.cos(turn) * tx - np.sin(turn) * ty + MIDDLE
+    y_cells = np.sin(turn) * zx, np.cos(lean) * zy, np.sin(turn) * tx + np.cos(turn) * ty + MIDDLE
+    matrices = np.stack(np.broadcast_arrays(*x_cells, *y_cells), axis=-1).astype(np.float32).reshape(-1, 2, 3)
+    return (PIXELS @ matrices.swapaxes(1, 2)).reshape(-1, FIELD, FIELD, 2)
+
+
+def draw_poses(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Draw for so many digits what the get_random_transform of Keras's ImageDataGenerator(**POSES) draws for one."""
+
+    def draw(name: str, scale: float = 1, middle: float = 0) -> np.ndarray:
+        return middle + scale * rng.uniform(-POSES[name], POSES[name], count)
+
+    return {
+        "theta": draw("rotation_range"),
+        "shear": draw("shear_range"),
+        "tx": draw("height_shift_range", FIELD),
+        "ty": draw("width_shift_range", FIELD),
+        "zx": draw("zoom_range", middle=1),
+        "zy": draw("zoom_range", middle=1),
+    }
+
+
+def draw_bends(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw how far each pixel of so many digits is out of its place, smoothly, (N, 28, 28, 2) in pixels."""
+    knots = rng.uniform(0, 0.8, (count, 1, 1, 1)) * rng.normal(0, 1, (count, 2, 5, 5))
+    return (SMOOTH @ knots.astype(np.float32) @ SMOOTH.T).transpose(0, 2, 3, 1)
+
+
+def resample(batch: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return what a batch shows at points (N or 1, 28, 28, 2), between pixels in proportion, outside as at the edge."""
+    if len(batch) > 1000:  # OpenCV takes no more than 32,767 lines
+        parts = [slice(start, start + 1000) for start in range(0, len(batch), 1000)]
+        return np.concatenate([resample(batch[part], points[part] if len(points) > 1 else points) for part in parts])
+    points = np.broadcast_to(points, (len(batch), *points.shape[1:])).clip(0, FIELD - 1)
+    points[..., 1] += FIELD * np.arange(len(batch))[:, np.newaxis, np.newaxis]  # one below the other, as one picture
+    stacked = cv2.remap(batch.reshape(-1, FIELD), points.reshape(-1, FIELD, 2), None, cv2.INTER_LINEAR)
+    return stacked.reshape(batch.shape)
+
+
+def change_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw each digit of a batch with another pen: thicker or thinner, some out of focus.
+
+    These are the ways in which pictures from outside MNIST still differ once the geometry has done its work.
+    """
+    thickness, blur = rng.uniform(-1, 1, (2, len(batch), 1, 1, 1)).astype(np.float32)
+    stacked = batch.reshape(-1, FIELD)  # as one picture, for the edges of nearly every digit are paper
+    thick, thin = (change(stacked, CROSS).reshape(batch.shape) for change in (cv2.dilate, cv2.erode))
+    drawn = np.where(thickness > 0, thick, thin)
+    drawn -= batch
+    drawn *= np.maximum(thickness, -0.7 * thickness)
+    drawn += batch
+    for index in np.flatnonzero(blur > 0.2):
+        drawn[index, ..., 0] = cv2.GaussianBlur(drawn[index], (0, 0), 0.9 * blur[index].item())
+    drawn /= np.maximum(drawn.max(axis=(1, 2), keepdims=True), 0.3)
+    return drawn
+
+
 def change_pen(ink: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     """Draw ink (H, W) uint8 with strokes up to `most` pixels thicker or, where something is left of them, thinner."""
     pen = disc(rng.integers(3, most + 1))
@@ -1239,6 +1331,28 @@ def redraw(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.5:
         pixels = np.where(pixels > rng.uniform(0.25, 0.5) * pixels.max(), 255, 0).astype(np.uint8)
     return to_digit(pixels)
+
+
+def wear(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw a digit (28, 28) uint8 as a pen of uneven pressure leaves it on grainy paper, up to four times as large.
+
+    It comes back through our own geometry, with what that loses; where it is no longer itself, it is left as it was.
+    """
+    times = rng.uniform(1, 4)
+    large = cv2.resize(digit, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC) / 255.0
+    height, width = large.shape
+
+    def draw_noise(size: float) -> np.ndarray:  # in blots of about so many pixels
+        noise = rng.normal(0, 1, (max(round(height / size), 2), max(round(width / size), 2)))
+        return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
+
+    pressure = np.clip(rng.uniform(0.6, 0.9) + rng.uniform(0, 0.35) * draw_noise(times * rng.uniform(3, 12)), 0.1, 1)
+    ink = np.clip((large - 0.45) * max(times / 2, 1) + 0.5, 0, 1) * pressure * rng.uniform(0.3, 0.8)
+    grain = rng.uniform(0, 0.04) * draw_noise(rng.uniform(1, 10)) + rng.uniform(0, 0.04) * draw_noise(1)
+    gray = cv2.GaussianBlur(200 * (1 - grain - ink), (0, 0), rng.uniform(0.3, 0.5 + 0.3 * times))
+    rows = find_digits(np.clip(gray, 0, 255).astype(np.uint8), one=True).rows
+    worn = to_digit(rows[0][0].ink) if rows else digit
+    return worn if cv2.matchTemplate(worn, digit, cv2.TM_CCORR_NORMED).item() > 0.6 else digit
 
 
 def load_glyphs() -> list[list[np.ndarray]]:
@@ -1402,18 +1516,22 @@ def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
 
 
 def outlier_sampler(
-    x: np.ndarray, targets: np.ndarray
+    x: np.ndarray, targets: np.ndarray, worn: float = 0
 ) -> Callable[[int, np.random.Generator], tuple[np.ndarray, np.ndarray]]:
     """Return the function that draws so many pictures such as digits x (N, 28, 28) hardly hold, and their targets.
 
-    Four in ten are digits redrawn, most of them from the eighth least like the rest of their label, with their one-hot
-    targets; a few are ones with an upstroke; the rest are no digits, with a tenth for each label.
+    A share of them are worn digits; of the others, four in ten are digits redrawn, most of them from the eighth least
+    like the rest of their label, with their one-hot targets; a few are digits as Europeans write them; the rest are no
+    digits, with a tenth for each label.
     """
     labels, inked = targets.argmax(axis=1), np.flatnonzero(x.max(axis=(1, 2)) >= CORE)
     rare, glyphs = find_rare(x, labels, 1 / 8), load_glyphs()
     of_label = [np.flatnonzero(labels == label) for label in range(10)]
 
     def sample_outlier(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        if worn and len(inked) and rng.random() < worn:
+            index = rng.choice(inked)
+            return wear(x[index], rng), targets[index]
         kind = rng.random()
         if kind < 0.42 and len(inked):
             index = rng.choice(rare if kind < 0.24 else inked)
@@ -1608,6 +1726,7 @@ class Recipe(NamedTuple):
     clean: float = 0  # share of each batch that stays as it is, sharp, for augmenting blurs
     elastic: bool = False  # augmenting bends digits as well, and changes their pens
     outliers: float = 0  # how many pictures `outlier_sampler` adds to a batch, for each of its digits
+    worn: float = 0  # the share of them that are worn digits; a short training has no room for these
 
 
 OURS = Recipe(
@@ -1624,26 +1743,12 @@ OURS = Recipe(
 )
 RECIPES = {
     "cnn": OURS,
-    "cnn-long": OURS._replace(layers=cnn_long, epochs=35, batch_size=128, clean=0.2, outliers=3 / 8),
+    "cnn-long": OURS._replace(layers=cnn_long, epochs=35, batch_size=128, clean=0.2, outliers=1 / 2, worn=1 / 6),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False),
     "resnet": Recipe(resnet, 6, 128, 5e-3, one_cycle=True, augment=True),
 }
-# How people's digits differ from one another, about evenly: degrees, and shares of the field's side.
-POSES = {
-    "rotation_range": 12,
-    "shear_range": 10,
-    "zoom_range": 0.1,
-    "width_shift_range": 0.08,
-    "height_shift_range": 0.08,
-}
-MIDDLE = (FIELD - 1) / 2
-ACROSS, DOWN = np.meshgrid(*[np.arange(FIELD, dtype=np.float32) - MIDDLE] * 2)  # of each pixel from the middle
-PIXELS = np.stack([ACROSS, DOWN, np.ones_like(DOWN)], axis=-1).reshape(-1, 3)
-CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-SMOOTH = cv2.resize(np.eye(5, dtype=np.float32), (5, FIELD), interpolation=cv2.INTER_CUBIC)  # 5 knots -> 28 pixels
-ONE_HOT = np.eye(10, dtype=np.float32)
 SHOWINGS = 4  # batches that each outlier is shown in, for drawing one takes as long as augmenting ten
 SMALL = 30_000  # digits; a data set with fewer gets more epochs in proportion, where --epochs is not given
 
@@ -1681,6 +1786,11 @@ def compile_network(network: keras.Model, recipe: Recipe, steps: int) -> None:
     )
 
 
+def to_batch(digits: np.ndarray) -> np.ndarray:
+    """Turn digits (N, 28, 28) uint8 into a batch (N, 28, 28, 1) float32, 0 .. 1: in training and reading alike."""
+    return np.divide(digits[..., np.newaxis], 255, dtype=np.float32)
+
+
 def split_off(data: Data, share: float) -> tuple[np.ndarray, ...]:
     """Part the training digits into x, y to train with and x, y to validate with, every label in proportion.
 
@@ -1696,77 +1806,6 @@ def split_off(data: Data, share: float) -> tuple[np.ndarray, ...]:
     except ValueError as err:
         raise InputError(f"{data.name}: cannot split off validation digits ({err}); try --validation-split 0") from err
     return x, y, x_validation, y_validation
-
-
-def find_points(
-    theta: ArrayLike = 0,
-    shear: ArrayLike = 0,
-    tx: ArrayLike = 0,
-    ty: ArrayLike = 0,
-    zx: ArrayLike = 1,
-    zy: ArrayLike = 1,
-) -> np.ndarray:
-    """Return where to look for the pixels of digits that are turned, sheared, moved and zoomed: (N, 28, 28, 2), x, y.
-
-    Angles in degrees, moves in pixels, factors of zoom, each (N,) or one for all; they mean what they do in Keras's
-    apply_affine_transform.
-    """
-    turn, lean = np.radians(theta), np.radians(np.add(theta, shear))
-    x_cells = np.cos(turn) * zx, -np.sin(lean) * zy, np.cos(turn) * tx - np.sin(turn) * ty + MIDDLE
-    y_cells = np.sin(turn) * zx, np.cos(lean) * zy, np.sin(turn) * tx + np.cos(turn) * ty + MIDDLE
-    matrices = np.stack(np.broadcast_arrays(*x_cells, *y_cells), axis=-1).astype(np.float32).reshape(-1, 2, 3)
-    return (PIXELS @ matrices.swapaxes(1, 2)).reshape(-1, FIELD, FIELD, 2)
-
-
-def draw_poses(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Draw for so many digits what the get_random_transform of Keras's ImageDataGenerator(**POSES) draws for one."""
-
-    def draw(name: str, scale: float = 1, middle: float = 0) -> np.ndarray:
-        return middle + scale * rng.uniform(-POSES[name], POSES[name], count)
-
-    return {
-        "theta": draw("rotation_range"),
-        "shear": draw("shear_range"),
-        "tx": draw("height_shift_range", FIELD),
-        "ty": draw("width_shift_range", FIELD),
-        "zx": draw("zoom_range", middle=1),
-        "zy": draw("zoom_range", middle=1),
-    }
-
-
-def draw_bends(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw how far each pixel of so many digits is out of its place, smoothly, (N, 28, 28, 2) in pixels."""
-    knots = rng.uniform(0, 0.8, (count, 1, 1, 1)) * rng.normal(0, 1, (count, 2, 5, 5))
-    return (SMOOTH @ knots.astype(np.float32) @ SMOOTH.T).transpose(0, 2, 3, 1)
-
-
-def resample(batch: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return what a batch shows at points (N or 1, 28, 28, 2), between pixels in proportion, outside as at the edge."""
-    if len(batch) > 1000:  # OpenCV takes no more than 32,767 lines
-        parts = [slice(start, start + 1000) for start in range(0, len(batch), 1000)]
-        return np.concatenate([resample(batch[part], points[part] if len(points) > 1 else points) for part in parts])
-    points = np.broadcast_to(points, (len(batch), *points.shape[1:])).clip(0, FIELD - 1)
-    points[..., 1] += FIELD * np.arange(len(batch))[:, np.newaxis, np.newaxis]  # one below the other, as one picture
-    stacked = cv2.remap(batch.reshape(-1, FIELD), points.reshape(-1, FIELD, 2), None, cv2.INTER_LINEAR)
-    return stacked.reshape(batch.shape)
-
-
-def change_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw each digit of a batch with another pen: thicker or thinner, some out of focus.
-
-    These are the ways in which pictures from outside MNIST still differ once the geometry has done its work.
-    """
-    thickness, blur = rng.uniform(-1, 1, (2, len(batch), 1, 1, 1)).astype(np.float32)
-    stacked = batch.reshape(-1, FIELD)  # as one picture, for the edges of nearly every digit are paper
-    thick, thin = (change(stacked, CROSS).reshape(batch.shape) for change in (cv2.dilate, cv2.erode))
-    drawn = np.where(thickness > 0, thick, thin)
-    drawn -= batch
-    drawn *= np.maximum(thickness, -0.7 * thickness)
-    drawn += batch
-    for index in np.flatnonzero(blur > 0.2):
-        drawn[index, ..., 0] = cv2.GaussianBlur(drawn[index], (0, 0), 0.9 * blur[index].item())
-    drawn /= np.maximum(drawn.max(axis=(1, 2), keepdims=True), 0.3)
-    return drawn
 
 
 def augment(recipe: Recipe, batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -1816,7 +1855,7 @@ def make_batches(
     flow.total_batches_seen = step  # with the seed, it decides on the order, so that a stopped training goes on so
     fresh = math.ceil((recipe.outliers * recipe.batch_size + devices) / SHOWINGS)
     outliers = (
-        replay(partial(outlier_sampler(x, targets), fresh), seed, step)
+        replay(partial(outlier_sampler(x, targets, recipe.worn), fresh), seed, step)
         if recipe.outliers
         else repeat((x[:0], targets[:0]))
     )
