@@ -44,13 +44,14 @@ def train(output, *more, until=None):
 
 def test_a_training_killed_and_resumed_ends_as_if_never_stopped(small, tmp_path):
     never, killed = tmp_path / "never", tmp_path / "killed"
-    assert train(never, "--data", small)[0] == 0
+    assert md.main([*TRAINING, "--data", small, "--output", str(never)]) == 0
     killed.mkdir()
     shutil.copy(never / "small.onnx", killed)
     for line in ("training", "epoch 1", "epoch 3"):
         assert train(killed, "--data", small, until=line)[0] != 0
         assert len(list(md.read_pictures([str(SAMPLE)], md.load_network(killed / "small.onnx")))) == 1
-    assert train(killed, "--data", small, "--epochs", "1", "--seed", "5")[0] == 0, "another command in between"
+    another = [*TRAINING, "--data", small, "--output", str(killed), "--epochs", "1", "--seed", "5"]
+    assert md.main(another) == 0, "another command in between"
     (checkpoint,) = killed.glob("checkpoint/*/seed-0.weights.json")
     seconds = json.loads(checkpoint.read_text())["seconds"]
     status, err = train(killed, "--data", small)
@@ -66,16 +67,15 @@ def test_a_training_killed_and_resumed_ends_as_if_never_stopped(small, tmp_path)
     assert not (killed / "checkpoint").exists()
 
 
-def test_a_stopped_training_can_be_started_again_and_a_damaged_one_says_so(small, tmp_path):
+def test_a_stopped_training_can_be_started_again_and_a_damaged_one_says_so(small, tmp_path, capsys):
     assert train(tmp_path, "--data", small, until="epoch 2")[0] != 0
     (checkpoint,) = tmp_path.glob("checkpoint/*/*.weights.h5")
     checkpoint.write_bytes(b"damaged")
-    status, err = train(tmp_path, "--data", small)
-    assert status == 1
-    assert "damaged checkpoint; start again with --restart" in err
-    status, err = train(tmp_path, "--data", small, "--restart")
-    assert status == 0
-    assert "epoch 1/4" in err
+    again = [*TRAINING, "--data", small, "--output", str(tmp_path)]
+    assert md.main(again) == 1
+    assert "damaged checkpoint; start again with --restart" in capsys.readouterr().err
+    assert md.main([*again, "--restart"]) == 0
+    assert "epoch 1/4" in capsys.readouterr().err
 
 
 def test_two_trainings_in_one_folder_do_not_mix(small, tmp_path, capsys):
