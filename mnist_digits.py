@@ -1566,14 +1566,21 @@ def keep_memory() -> None:
                 mallopt(option, size)
 
 
+def discard(descriptor: int) -> None:
+    """Let what is written to a file descriptor go nowhere (docs.python.org/3/library/signal.html#note-on-sigpipe)."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    if nowhere != descriptor:  # as where that was closed
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+
+
 def start_tensorflow() -> None:
     """Import TensorFlow without the lines that it prints on file descriptor 2 before any setting of ours is heard."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    discard(2)
     try:
         import tensorflow  # noqa: F401
     except ImportError as err:
@@ -3442,7 +3449,7 @@ def main(argv: list[str] | None = None) -> int:
         return import_module(Path(__file__).stem).main(argv)
     if not sys.stderr:  # closed: what is said there must not go to stdout, or to a file opened next, instead
         sys.stderr = io.StringIO()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        discard(2)
     for output in (sys.stdout, sys.stderr):
         if hasattr(output, "reconfigure"):  # neither a notebook's nor one that is closed
             output.reconfigure(errors="backslashreplace")  # any name can be told, whatever the terminal can show
@@ -3454,7 +3461,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as err:
         if err.errno not in {errno.EPIPE, errno.ENOSPC}:
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would only fail again
+        discard(sys.stdout.fileno())  # what is left would only fail again
         if err.errno == errno.EPIPE:  # as in `| head`, which has read enough
             return 0
         say("error: stdout: no space left; free some" + ("" if args.train else ", and go on with --skip-read"))
