@@ -1220,9 +1220,9 @@ def load_data(source: str) -> Data:
 
 # To read more than MNIST, the network is shown more. Each digit of a batch is turned, moved and zoomed as digits of
 # different people are (POSES), bent, and drawn with another pen (change_pens). Pictures called outliers are added:
-# digits drawn anew as small pictures hold them (redraw), as a failing pen leaves them on rough paper (wear) or with
-# shapes that MNIST hardly has (european_digit), and what is no digit (draw_nondigit): letters, doodles, spoilt digits,
-# blots. The right answer to these is "any of the ten, equally", so that the network learns to doubt what it never met.
+# digits drawn anew as small pictures hold them (redraw) or with shapes that MNIST hardly has (european_digit), and what
+# is no digit (draw_nondigit): letters, doodles, spoilt digits, blots. The right answer to these is "any of the ten,
+# equally", so that the network learns to doubt what it never met.
 
 # How people's digits differ from one another, about evenly: degrees, and shares of the field's side.
 POSES = {
@@ -1331,28 +1331,6 @@ def redraw(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.5:
         pixels = np.where(pixels > rng.uniform(0.25, 0.5) * pixels.max(), 255, 0).astype(np.uint8)
     return to_digit(pixels)
-
-
-def wear(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw a digit (28, 28) uint8 as a pen of uneven pressure leaves it on grainy paper, up to four times as large.
-
-    It comes back through our own geometry, with what that loses; where it is no longer itself, it is left as it was.
-    """
-    times = rng.uniform(1, 4)
-    large = cv2.resize(digit, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC) / 255.0
-    height, width = large.shape
-
-    def draw_noise(size: float) -> np.ndarray:  # in blots of about so many pixels
-        noise = rng.normal(0, 1, (max(round(height / size), 2), max(round(width / size), 2)))
-        return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
-
-    pressure = np.clip(rng.uniform(0.6, 0.9) + rng.uniform(0, 0.35) * draw_noise(times * rng.uniform(3, 12)), 0.1, 1)
-    ink = np.clip((large - 0.45) * max(times / 2, 1) + 0.5, 0, 1) * pressure * rng.uniform(0.3, 0.8)
-    grain = rng.uniform(0, 0.04) * draw_noise(rng.uniform(1, 10)) + rng.uniform(0, 0.04) * draw_noise(1)
-    gray = cv2.GaussianBlur(200 * (1 - grain - ink), (0, 0), rng.uniform(0.3, 0.5 + 0.3 * times))
-    rows = find_digits(np.clip(gray, 0, 255).astype(np.uint8), one=True).rows
-    worn = to_digit(rows[0][0].ink) if rows else digit
-    return worn if cv2.matchTemplate(worn, digit, cv2.TM_CCORR_NORMED).item() > 0.6 else digit
 
 
 def load_glyphs() -> list[list[np.ndarray]]:
@@ -1516,22 +1494,18 @@ def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
 
 
 def outlier_sampler(
-    x: np.ndarray, targets: np.ndarray, worn: float = 0
+    x: np.ndarray, targets: np.ndarray
 ) -> Callable[[int, np.random.Generator], tuple[np.ndarray, np.ndarray]]:
     """Return the function that draws so many pictures such as digits x (N, 28, 28) hardly hold, and their targets.
 
-    A share of them are worn digits; of the others, four in ten are digits redrawn, most of them from the eighth least
-    like the rest of their label, with their one-hot targets; a few are digits as Europeans write them; the rest are no
-    digits, with a tenth for each label.
+    Four in ten are digits redrawn, most of them from the eighth least like the rest of their label, with their one-hot
+    targets; a few are digits as Europeans write them; the rest are no digits, with a tenth for each label.
     """
     labels, inked = targets.argmax(axis=1), np.flatnonzero(x.max(axis=(1, 2)) >= CORE)
     rare, glyphs = find_rare(x, labels, 1 / 8), load_glyphs()
     of_label = [np.flatnonzero(labels == label) for label in range(10)]
 
     def sample_outlier(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        if worn and len(inked) and rng.random() < worn:
-            index = rng.choice(inked)
-            return wear(x[index], rng), targets[index]
         kind = rng.random()
         if kind < 0.42 and len(inked):
             index = rng.choice(rare if kind < 0.24 else inked)
@@ -1733,7 +1707,6 @@ class Recipe(NamedTuple):
     clean: float = 0  # share of each batch that stays as it is, sharp, for augmenting blurs
     elastic: bool = False  # augmenting bends digits as well, and changes their pens
     outliers: float = 0  # how many pictures `outlier_sampler` adds to a batch, for each of its digits
-    worn: float = 0  # the share of them that are worn digits; a short training has no room for these
 
 
 OURS = Recipe(
@@ -1750,7 +1723,7 @@ OURS = Recipe(
 )
 RECIPES = {
     "cnn": OURS,
-    "cnn-long": OURS._replace(layers=cnn_long, epochs=35, batch_size=128, clean=0.2, outliers=1 / 2, worn=1 / 6),
+    "cnn-long": OURS._replace(layers=cnn_long, epochs=35, batch_size=128, clean=0.2, outliers=3 / 8),
     "classic": Recipe(classic, 2, 128, 1e-3, one_cycle=False, augment=True),
     "lenet5": Recipe(lenet5, 6, 128, 2e-3, one_cycle=True, augment=True),
     "mlp": Recipe(mlp, 3, 32, 1e-3, one_cycle=False, augment=False),
@@ -1862,7 +1835,7 @@ def make_batches(
     flow.total_batches_seen = step  # with the seed, it decides on the order, so that a stopped training goes on so
     fresh = math.ceil((recipe.outliers * recipe.batch_size + devices) / SHOWINGS)
     outliers = (
-        replay(partial(outlier_sampler(x, targets, recipe.worn), fresh), seed, step)
+        replay(partial(outlier_sampler(x, targets), fresh), seed, step)
         if recipe.outliers
         else repeat((x[:0], targets[:0]))
     )
