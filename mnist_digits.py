@@ -760,10 +760,21 @@ def belongs(piece: Box, body: Box, tallest: int) -> bool:
         return True
     if piece.h < 0.75 * body.h and shared > 0.5 and down == 0:  # within the body
         return True
-    if max(piece.w, piece.h) < 0.35 * max(body.w, body.h) and max(across, down) < 0.08 * height:  # a splinter
-        return True
-    squat = piece.h < piece.w and body.h < body.w
-    return squat and shared > 0.6 and down < 0.06 * (piece.h + body.h)  # one half above the other
+    return max(piece.w, piece.h) < 0.35 * max(body.w, body.h) and max(across, down) < 0.08 * height  # a splinter
+
+
+def is_split(a: Box, b: Box, marks: Iterable[Mark]) -> bool:
+    """Tell whether two boxes are halves of a digit, one above the other, as a pen that skips leaves them.
+
+    They touch nearly, as two rows hardly do, and together are no taller than other digits among the marks.
+    """
+    across, down = gaps(a, b)
+    height = max(a.bottom, b.bottom) - min(a.y, b.y)
+    small, large = sorted((a, b), key=lambda box: box.h)
+    level = large.y < small.y + small.h / 2 < large.bottom  # as digits of one row are
+    if across or level or down > 0.03 * height:
+        return False
+    return height < 1.3 * max((mark.box.h for mark in marks if mark.box not in (a, b)), default=height)
 
 
 def join(a: Mark, b: Mark) -> Mark:
@@ -784,7 +795,11 @@ def join_pieces(marks: list[Mark]) -> list[Mark]:
     whole = []
     while waiting:
         piece = waiting.pop(0)
-        bodies = [index for index, mark in enumerate(waiting) if belongs(piece.box, mark.box, tallest)]
+        bodies = [
+            index
+            for index, mark in enumerate(waiting)
+            if belongs(piece.box, mark.box, tallest) or is_split(piece.box, mark.box, chain(waiting, whole))
+        ]
         if bodies:
             nearest = min(bodies, key=lambda index: sum(gaps(piece.box, waiting[index].box)))
             waiting[nearest] = join(piece, waiting[nearest])

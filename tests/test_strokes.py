@@ -173,6 +173,16 @@ def test_an_8_of_two_circles_is_one_digit():
     assert [len(row) for row in md.find_digits(page).rows] == [1]
 
 
+@pytest.mark.parametrize(("height", "rows"), [(0, [1]), (150, [2]), (75, [2, 1])])
+def test_a_stroke_broken_across_is_one_digit_unless_that_is_taller_than_others(height, rows, rng):
+    page = plain(400, 500)
+    for start, end in (((80, 200), (120, 130)), ((131, 111), (168, 46))):
+        cv2.line(page, start, end, BLACK, 12)
+    if height:
+        write(page, pen("8", height, 8, rng), 250, 40, BLACK)
+    assert [len(row) for row in md.find_digits(gray_of(page)).rows] == rows
+
+
 def test_a_sheet_of_fifty_is_read_row_by_row(rng):
     page = plain(600, 1100)
     for place in range(50):
