@@ -127,6 +127,7 @@ SOFT = Way("soft", 0)  # all ink counts, however faint; for small pictures only,
 OTHER_WAYS = (
     Way("cut", 1, floor=6, cut=True),
     Way("faint", 0.5, cut=True),
+    Way("fainter", 0.15),
     Way("linked", 0, floor=2.5, linked=True),
     Way("calm", 0.5, blur=1.2),
     Way("calmer", 1, floor=6, blur=1.2),
@@ -172,6 +173,7 @@ class Stages(NamedTuple):
     ink: np.ndarray
     strokes: np.ndarray
     rows: list[list[Mark]]
+    is_ink_left: bool  # so much that there may be a digit among what was cleared
     error: str | None
 
 
@@ -199,6 +201,7 @@ class Page(NamedTuple):
     pieces: list[Piece]  # in reading order
     digits: np.ndarray  # (N, 28, 28) uint8, in the same order
     error: str | None
+    is_ink_left: bool = False  # as in its stages
     way: str = PLAIN.name
     stages: Stages | None = None  # only where they are asked for: they take as much memory as the picture
 
@@ -602,8 +605,10 @@ def measure_grain(counts: np.ndarray) -> tuple[float, float]:
     return level, 1.48 * median_of(deviations)  # 1.48: of a normal distribution
 
 
-def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> np.ndarray:
+def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     """Clear the paper's grain and faint rules from ink and stretch it: 128 is half-way from paper to pen, (H, W) uint8.
+
+    Return how many pixels above the grain were cleared as well, for they may be faint ink.
 
     Half-way is Otsu's threshold between faint and strong among all that rises above the grain, so that a thin line on a
     large page counts as much as a page full of them; what runs along the edges of a picture has no say in it. A way of
@@ -611,15 +616,16 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> np.ndarray:
     """
     side = max(ink.shape)
     if way is SOFT:
-        return cv2.convertScaleAbs(ink, alpha=255 / max(int(ink.max()), 1))
+        return cv2.convertScaleAbs(ink, alpha=255 / max(int(ink.max()), 1)), 0
     if way.blur:
         ink = cv2.GaussianBlur(ink, (0, 0), way.blur * max(side / 100, 0.5))
     counts = cv2.calcHist([ink], [0], None, [256], [0, 256]).ravel()
     level, grain = measure_grain(counts)
     floor = level + way.floor * grain + 4  # 4: a JPEG's faintest blocks
     edge = min(side // 50, min(ink.shape) // 8) if side >= 100 else 0
-    inside = ink[edge : ink.shape[0] - edge, edge : ink.shape[1] - edge]
-    raised = inside[inside > floor]
+    inside = slice(edge, ink.shape[0] - edge), slice(edge, ink.shape[1] - edge)
+    is_raised = ink[inside] > floor
+    raised = ink[inside][is_raised]
     if raised.size < 4:
         raise InputError(NOTHING_FOUND)
     otsu, _ = cv2.threshold(raised, 0, 255, cv2.THRESH_OTSU)
@@ -634,8 +640,8 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> np.ndarray:
         labels = cv2.connectedComponents(core)[1]
         strong = np.bincount(labels[ink > (otsu + floor) / 2], minlength=labels.max() + 1) > 0
         core &= strong[labels]
-    rim = cv2.dilate(core, disc(stroke_width(core)))  # half a stroke around it: its own grey edge and no more
-    return strokes * rim
+    strokes *= cv2.dilate(core, disc(stroke_width(core)))  # half a stroke around it: its own grey edge and no more
+    return strokes, np.count_nonzero(is_raised & (strokes[inside] == 0))
 
 
 def find_rules(strokes: np.ndarray) -> np.ndarray:
@@ -1047,14 +1053,17 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     """Find the digits on a gray picture in a way; with `one`, take all ink for a single one."""
     gray = cover_desk(shrink(gray, WORKING_SIDE))
     ink = to_ink(gray, way.inverted)
-    strokes, rows, error = np.zeros_like(ink), [], None
+    strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
     try:
-        strokes = erase_lines(keep_strokes(ink, way))
+        strokes, cleared = keep_strokes(ink, way)
+        strokes = erase_lines(strokes)
         marks = drop_specks(drop_form(drop_frames(drop_edges(find_marks(strokes), strokes.shape))))
         rows = [[reduce(join, marks)]] if one else arrange_rows(join_pieces(marks))
     except InputError as err:
         error = str(err)
-    return Stages(gray, ink, strokes, rows, error)
+    sizes = [np.count_nonzero(mark.ink) for row in rows for mark in row]
+    is_ink_left = cleared > 0.1 * median(sizes or [math.inf])  # a tenth of a mark may be part of a fainter one
+    return Stages(gray, ink, strokes, rows, is_ink_left, error)
 
 
 def scale_box(box: Box, across: float, down: float) -> Box:
@@ -1085,6 +1094,7 @@ def lay_out(path: str, gray: np.ndarray, times: int, one: bool, explain: bool, w
         pieces,
         np.array(digits) if digits else NO_DIGITS,
         stages.error,
+        stages.is_ink_left,
         way.name,
         stages if explain else None,
     )
@@ -2361,14 +2371,14 @@ def evidence(reading: Reading) -> float:
 
 
 def is_in_doubt(reading: Reading) -> bool:
-    """Tell whether a page is worth reading again: nothing was found on it, or something that is not certain.
+    """Tell whether a page is worth reading again: nothing was found on it, or something not certain, or ink is left.
 
     What is far smaller than the rest is never certain, for it may be part of a digit.
     """
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
     heights = [box.h for box in reading.boxes]
-    doubtful = reading.confidence < REREAD_BELOW or min(heights) < 0.6 * max(heights)
+    doubtful = reading.page.is_ink_left or reading.confidence < REREAD_BELOW or min(heights) < 0.6 * max(heights)
     return doubtful and len(heights) <= MOST_IN_DOUBT
 
 
@@ -2389,6 +2399,22 @@ def can_replace(first: Reading, other: Reading, way: Way) -> bool:
         return False
     lost = np.count_nonzero(certain != 1) < np.count_nonzero(find_certain(first) != 1)
     return not lost and len(certain) >= (0.75 if count > 3 else 1) * count and count > (3 if way.inverted else 0)
+
+
+def extends(other: Reading, first: Reading) -> bool:
+    """Tell whether a reading has all digits of another, no less certain, and others that are certain and as tall."""
+    if not 0 < len(first.boxes) < len(other.boxes):
+        return False
+    usual, kept = median([box.h for box in first.boxes]), []
+    for box, probs in zip(other.boxes, other.probs, strict=True):
+        x, y, digit = box.x + box.w / 2, box.y + box.h / 2, probs.argmax()
+        there = [i for i, known in enumerate(first.boxes) if known.x <= x < known.right and known.y <= y < known.bottom]
+        same = [i for i in there if first.probs[i].argmax() == digit and probs[digit] > 0.9 * first.probs[i, digit]]
+        is_new = not there and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
+        if not same and not is_new:
+            return False
+        kept += same
+    return sorted(kept) == list(range(len(first.boxes)))
 
 
 def read_pages(pages: list[Page], predict: Predict, least: float = 0) -> list[Reading]:
@@ -2418,8 +2444,9 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
     least = max(first.confidence, MIN_CONFIDENCE) if before == 1 else MIN_CONFIDENCE  # one below it replaces nothing
     for way, reading in zip(ways, read_pages(pages, predict, least), strict=True):
         more = max(len(reading.boxes) - before, 0) / before if before else 0  # pieces of digits can be digits, too
-        if can_replace(first, reading, way) and evidence(reading) > most + 0.7 * more:
-            best, most = reading, evidence(reading) + MARGIN
+        better = can_replace(first, reading, way) and evidence(reading) > most + 0.7 * more
+        if better or extends(reading, best):
+            best, most = reading, max(most, evidence(reading) + MARGIN)
     return best
 
 

@@ -29,6 +29,14 @@ def test_strokes_that_fade_are_read_to_their_ends(least, rng, tmp_path):
     assert read(tmp_path / "fading.png", faded).text == "2580"
 
 
+@pytest.mark.parametrize(("faint", "place"), [(150, 0), (200, 2), (222, 4)])
+def test_a_faint_digit_beside_bold_ones_is_not_lost(faint, place, rng, tmp_path):
+    page = plain(200, 740, (245, 245, 245))
+    for other, label in enumerate("36582"):
+        row_of(page, label, 40 + 130 * other, 40, faint if other == place else 60, rng)
+    assert "".join(read(tmp_path / "faint.png", page).text.split()) == "36582"
+
+
 @pytest.mark.parametrize("grain", [6, 12, 18])
 def test_rough_paper_hides_no_digit(grain, rng, tmp_path):
     page = plain(260, 240)
