@@ -2371,14 +2371,14 @@ def evidence(reading: Reading) -> float:
 
 
 def is_in_doubt(reading: Reading) -> bool:
-    """Tell whether a page is worth reading again: nothing was found on it, or something not certain, or ink is left.
+    """Tell whether a page is worth reading again: nothing was found on it, or something that is not certain.
 
     What is far smaller than the rest is never certain, for it may be part of a digit.
     """
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
     heights = [box.h for box in reading.boxes]
-    doubtful = reading.page.is_ink_left or reading.confidence < REREAD_BELOW or min(heights) < 0.6 * max(heights)
+    doubtful = reading.confidence < REREAD_BELOW or min(heights) < 0.6 * max(heights)
     return doubtful and len(heights) <= MOST_IN_DOUBT
 
 
@@ -2402,7 +2402,7 @@ def can_replace(first: Reading, other: Reading, way: Way) -> bool:
 
 
 def extends(other: Reading, first: Reading) -> bool:
-    """Tell whether a reading has all digits of another, no less certain, and others that are certain and as tall."""
+    """Tell whether a reading has all digits of another, no less certain, and more in its rows, certain and as tall."""
     if not 0 < len(first.boxes) < len(other.boxes):
         return False
     usual, kept = median([box.h for box in first.boxes]), []
@@ -2410,7 +2410,8 @@ def extends(other: Reading, first: Reading) -> bool:
         x, y, digit = box.x + box.w / 2, box.y + box.h / 2, probs.argmax()
         there = [i for i, known in enumerate(first.boxes) if known.x <= x < known.right and known.y <= y < known.bottom]
         same = [i for i in there if first.probs[i].argmax() == digit and probs[digit] > 0.9 * first.probs[i, digit]]
-        is_new = not there and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
+        level = any(known.y <= y < known.bottom for known in first.boxes)
+        is_new = not there and level and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
         if not same and not is_new:
             return False
         kept += same
@@ -2476,7 +2477,8 @@ def read_chunk(
     for source, first in zip(sources, read_pages(pages, predict), strict=True):
         if is_stopped():
             return []
-        reading = read_again(first, source, predict, one, explain) if is_in_doubt(first) else first
+        more = first.page.is_ink_left and len(first.boxes) <= MOST_IN_DOUBT
+        reading = read_again(first, source, predict, one, explain) if more or is_in_doubt(first) else first
         voted = vote(reading.probs)
         readings.append(reading._replace(probs=voted, text=to_text(reading.rows, voted, min_confidence)))
     return readings
