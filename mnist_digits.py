@@ -353,7 +353,7 @@ def load_bytes(path: str) -> np.ndarray:
         if not stat.S_ISREG(status.st_mode):
             raise InputError("a pipe or device, not a file; save its content to a file first")
         with open(path, "rb") as file:  # unlike cv2.imread, it opens any name on any system, and says why not
-            return np.frombuffer(file.read(LARGEST_FILE + 1), np.uint8)
+            return np.frombuffer(file.read(min(status.st_size, LARGEST_FILE) + 1), np.uint8)
     except FileNotFoundError as err:
         raise InputError("no such file; check the path") from err
     except (OSError, ValueError) as err:  # ValueError: a NUL in the name
@@ -586,7 +586,7 @@ def stroke_width(core: np.ndarray) -> float:
     return max(4 * float(distance.sum()) / max(cv2.countNonZero(distance), 1) - 1, 1.0)
 
 
-def median_of(counts: np.ndarray) -> int:
+def histogram_median(counts: np.ndarray) -> int:
     """Return the median of values 0, 1, 2, ... that occur so many times each, the upper one of two."""
     sums = counts.cumsum()
     return int(sums.searchsorted(sums[-1] // 2, side="right"))
@@ -597,12 +597,12 @@ def measure_grain(counts: np.ndarray) -> tuple[float, float]:
 
     `counts`, (256,), is how often each value of ink occurs.
     """
-    level = median_of(counts)
+    level = histogram_median(counts)
     if level > 64:  # a bold digit fills more than half of the picture: the median is no paper
         return 0.0, 0.0
     deviations = counts[level:].copy()
     deviations[1 : level + 1] += counts[:level][::-1]
-    return level, 1.48 * median_of(deviations)  # 1.48: of a normal distribution
+    return level, 1.48 * histogram_median(deviations)  # 1.48: of a normal distribution
 
 
 def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
@@ -776,9 +776,10 @@ def is_split(a: Box, b: Box, marks: Iterable[Mark]) -> bool:
     """
     across, down = gaps(a, b)
     height = max(a.bottom, b.bottom) - min(a.y, b.y)
+    if across or down > 0.03 * height:
+        return False
     small, large = sorted((a, b), key=lambda box: box.h)
-    level = large.y < small.y + small.h / 2 < large.bottom  # as digits of one row are
-    if across or level or down > 0.03 * height:
+    if large.y < small.y + small.h / 2 < large.bottom:  # side by side in one row
         return False
     return height < 1.3 * max((mark.box.h for mark in marks if mark.box not in (a, b)), default=height)
 
@@ -2371,14 +2372,14 @@ def evidence(reading: Reading) -> float:
 
 
 def is_in_doubt(reading: Reading) -> bool:
-    """Tell whether a page is worth reading again: nothing was found on it, or something that is not certain.
+    """Tell whether a page is worth reading again: nothing, or something not certain, was found, or ink is left over.
 
     What is far smaller than the rest is never certain, for it may be part of a digit.
     """
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
     heights = [box.h for box in reading.boxes]
-    doubtful = reading.confidence < REREAD_BELOW or min(heights) < 0.6 * max(heights)
+    doubtful = reading.page.is_ink_left or reading.confidence < REREAD_BELOW or min(heights) < 0.6 * max(heights)
     return doubtful and len(heights) <= MOST_IN_DOUBT
 
 
@@ -2426,7 +2427,7 @@ def read_pages(pages: list[Page], predict: Predict, least: float = 0) -> list[Re
 
 
 def read_again(first: Reading, source: Source, predict: Predict, one: bool, explain: bool) -> Reading:
-    """Read a page in the other ways as well; return the reading with most evidence.
+    """Read a page in the other ways as well; return the reading with most evidence, or one that extends it.
 
     Each stage of the geometry decides once, and where it decides wrongly, a stroke's faint part is lost, say, the
     network is in doubt. So the network chooses, as in LeCun, Bottou, Bengio and Haffner (1998), sections V to VII.
@@ -2477,8 +2478,7 @@ def read_chunk(
     for source, first in zip(sources, read_pages(pages, predict), strict=True):
         if is_stopped():
             return []
-        more = first.page.is_ink_left and len(first.boxes) <= MOST_IN_DOUBT
-        reading = read_again(first, source, predict, one, explain) if more or is_in_doubt(first) else first
+        reading = read_again(first, source, predict, one, explain) if is_in_doubt(first) else first
         voted = vote(reading.probs)
         readings.append(reading._replace(probs=voted, text=to_text(reading.rows, voted, min_confidence)))
     return readings
