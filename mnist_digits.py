@@ -501,8 +501,10 @@ def find_sheet(gray: np.ndarray) -> np.ndarray | None:
 
 def cover_desk(gray: np.ndarray) -> np.ndarray:
     """Cover what lies around a sheet of paper, and its edges, with the shade of the sheet; gray (H, W) uint8."""
+    if max(gray.shape) < 100:  # a digit alone
+        return gray
     small = downsample(gray, 256)
-    sheet = find_sheet(small) if max(gray.shape) >= 100 else None
+    sheet = find_sheet(small)
     if sheet is None:
         return gray
     paper = (sheet > 0) & (small >= np.median(small[sheet > 0]))
