@@ -119,11 +119,12 @@ class Way(NamedTuple):
     blur: float = 0  # against the grain: standard deviation in hundredths of the picture's longer side
     linked: bool = False  # faint ink counts only where it is linked to stronger ink: hysteresis (Canny, 1986)
     inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
+    least: int = 1  # digits; with fewer, what this way finds is not beyond doubt
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
 
 
 PLAIN = Way("plain", 1, floor=6)
-SOFT = Way("soft", 0)  # all ink counts, however faint; for small pictures only, where every grey pixel matters
+SOFT = Way("soft", 0)  # all ink counts, however faint; for tiny pictures only, where every grey pixel matters
 OTHER_WAYS = (
     Way("cut", 1, floor=6, cut=True),
     Way("faint", 0.5, cut=True),
@@ -131,10 +132,10 @@ OTHER_WAYS = (
     Way("linked", 0, floor=2.5, linked=True),
     Way("calm", 0.5, blur=1.2),
     Way("calmer", 1, floor=6, blur=1.2),
-    Way("inverted", 1, floor=6, inverted=True),
+    Way("inverted", 1, floor=6, inverted=True, least=4),
     SOFT,
 )
-SMALL_SIDE = 40  # pixels of the longer side of what is a small picture
+TINY_SIDE = 20  # pixels of the longer side of a tiny picture; on larger ones, soft was right no more often than wrong
 CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
 MARGIN = 0.3  # of evidence, by which another way has to be better than the first
 MOST_IN_DOUBT = 150  # marks; a page with more is not read again, for that would take seconds
@@ -2331,12 +2332,15 @@ def log_odds(probs: np.ndarray) -> np.ndarray:
     return np.clip(np.log(confidence / (1 - confidence)), -3, most)
 
 
-def choose_pieces(pieces: list[Piece], confidence: np.ndarray, odds: np.ndarray) -> list[int]:
-    """Return the indices of those pieces of a mark, the first of them whole, that are its digits.
+def choose_pieces(pieces: list[Piece], probs: np.ndarray) -> list[int]:
+    """Return the indices of those pieces of a mark, the first of them whole, that are its digits, from probs (N, 10).
 
     Of all partitions into pieces that are each far more certain than the whole, it is the one with the highest sum of
-    log-odds (N,), weighted by width; the whole itself where there is none.
+    log-odds, weighted by width; the whole itself where there is none.
     """
+    if len(pieces) == 1:
+        return [0]
+    confidence, odds = probs.max(axis=1), log_odds(probs)
     best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}  # for each cut, the best partition to the left of it
     for index, piece in sorted(enumerate(pieces), key=lambda one: one[1].end):
         if piece.start in best and confidence[index] > min(confidence[0] + 0.65, REREAD_BELOW):
@@ -2350,14 +2354,13 @@ def choose_pieces(pieces: list[Piece], confidence: np.ndarray, odds: np.ndarray)
 def read_page(page: Page, probs: np.ndarray) -> Reading:
     """Read a page from probs (N, 10) of all its pieces."""
     chosen: list[int] = []
-    confidence, odds, start = probs.max(axis=1, initial=0), log_odds(probs), 0
+    start = 0
     for _, own in groupby(page.pieces, key=lambda piece: piece.mark):
         pieces = list(own)
-        end = start + len(pieces)
-        chosen += [start + index for index in choose_pieces(pieces, confidence[start:end], odds[start:end])]
-        start = end
+        chosen += [start + index for index in choose_pieces(pieces, probs[start : start + len(pieces)])]
+        start += len(pieces)
     boxes = [page.pieces[index].box for index in chosen]
-    if chosen:
+    if len(chosen) > 1:
         chosen = list(compress(chosen, is_writing(boxes, probs[chosen], page.size)))
     rows = [
         [page.pieces[index].box for index in row]
@@ -2395,13 +2398,13 @@ def can_replace(first: Reading, other: Reading, way: Way) -> bool:
     """Tell whether a page may be read in another way: one that is nearly certain and loses no certain digit.
 
     A 1 may be lost, for it may be part of another digit, and where more digits are found than before, they are not 1s
-    mostly, for a piece of any stroke looks like one. Inverted, only several digits are beyond doubt.
+    mostly, for a piece of any stroke looks like one.
     """
     certain, count = find_certain(other), len(other.boxes)
     if count > len(first.boxes) and 2 * np.count_nonzero(certain != 1) <= count:
         return False
     lost = np.count_nonzero(certain != 1) < np.count_nonzero(find_certain(first) != 1)
-    return not lost and len(certain) >= (0.75 if count > 3 else 1) * count and count > (3 if way.inverted else 0)
+    return not lost and len(certain) >= (0.75 if count > 3 else 1) * count and count >= way.least
 
 
 def extends(other: Reading, first: Reading) -> bool:
@@ -2439,9 +2442,12 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
     except InputError:  # the file is gone since
         return first
     best, most, before = first, evidence(first) + MARGIN, len(first.boxes)
-    ways = [way for way in OTHER_WAYS if way is not SOFT or max(gray.shape) <= SMALL_SIDE]
+    ways = [way for way in OTHER_WAYS if way is not SOFT or max(gray.shape) <= TINY_SIDE]
     pages = [lay_out(first.page.path, gray, times, one, explain, way) for way in ways]
-    new = [not np.array_equal(page.digits, first.page.digits) for page in pages]
+    new = [
+        len(page.digits) >= way.least and not np.array_equal(page.digits, first.page.digits)
+        for way, page in zip(ways, pages, strict=True)
+    ]
     if not any(new):
         return first
     ways, pages = compress(ways, new), list(compress(pages, new))
