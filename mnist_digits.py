@@ -523,10 +523,11 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     ink fills nearly half of the picture and the skewness says little, ink is what leaves less room for a disc: strokes
     are narrower than paper.
     """
+    alone = max(gray.shape) < 100  # one digit may fill half of it
     small = downsample(gray, 128)  # no detail is asked for, ...
-    tiny = downsample(small, 32)  # ... least of all by a wide median
-    reach = max(tiny.shape) // (1 if max(gray.shape) < 100 else 2) | 1  # ink may fill half of a small picture
-    wide = cv2.resize(cv2.medianBlur(tiny, reach).astype(np.float32), small.shape[::-1])
+    tiny = downsample(small, 16 if alone else 32)  # ... least of all by a wide median
+    wide = cv2.medianBlur(tiny, max(tiny.shape) // (1 if alone else 2) | 1)
+    wide = cv2.resize(wide.astype(np.float32), small.shape[::-1])
     deviation = (small - wide).ravel()
     deviation -= deviation.mean()
     square = deviation * deviation
