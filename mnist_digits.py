@@ -137,7 +137,7 @@ OTHER_WAYS = (
 )
 TINY_SIDE = 20  # pixels of the longer side of a tiny picture; on larger ones, soft was right no more often than wrong
 CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
-MARGIN = 0.3  # of evidence, by which another way has to be better than the first
+MARGIN = 0.2  # of evidence, by which another way has to be better than the first
 MOST_IN_DOUBT = 150  # marks; a page with more is not read again, for that would take seconds
 
 
@@ -970,7 +970,7 @@ def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
         for line in lines[1:]:
             left, right = np.pad(crossed, (1, 0))[:-1], np.pad(crossed, (0, 1))[1:]
             left[0] = right[-1] = np.inf
-            ways = np.stack([crossed, left + 0.05, right + 0.05])  # straight on, if all else is equal
+            ways = np.stack([crossed, left + 0.2, right + 0.2])  # a seam that wanders meets a stroke sooner or later
             crossed = line + ways.min(axis=0)
             steps.append(np.array([0, -1, 1])[ways.argmin(axis=0)])
         return crossed, steps[::-1]
@@ -997,9 +997,9 @@ def cut_up(mark: Mark) -> list[tuple[int, int, Mark]]:
     x, y, w, h = mark.box
     if not max(0.7 * h, 6) <= w <= 12 * h:
         return [(0, 1, mark)]
-    height, width = 48, max(48 * w // h, 2)  # seams are as easily found on a small mark
+    height, width = 48, max(48 * w // h, 2)  # seams are as easily found on a small mark; 7 pixels part them
     small = cv2.resize(mark.ink, (width, height), interpolation=cv2.INTER_AREA)
-    seams = find_seams(small / 255.0, height // 6, 1.2 * stroke_width((small >= CORE).astype(np.uint8)))
+    seams = find_seams(small / 255.0, 7, 2 * stroke_width((small >= CORE).astype(np.uint8)))
     cuts = np.stack([np.zeros(height, int), *seams, np.full(height, width)])  # (cuts, 48)
     parts = [(0, len(cuts) - 1, mark)]
     for start, end in combinations(range(len(cuts)), 2):
@@ -2337,7 +2337,8 @@ def choose_pieces(pieces: list[Piece], probs: np.ndarray) -> list[int]:
     """Return the indices of those pieces of a mark, the first of them whole, that are its digits, from probs (N, 10).
 
     Of all partitions into pieces that are each far more certain than the whole, it is the one with the highest sum of
-    log-odds, weighted by width; the whole itself where there is none.
+    log-odds, weighted by width, less the mark's height for each piece: of two that explain it as well, the one with
+    fewer pieces. It is the whole itself where there is none.
     """
     if len(pieces) == 1:
         return [0]
@@ -2346,7 +2347,7 @@ def choose_pieces(pieces: list[Piece], probs: np.ndarray) -> list[int]:
     for index, piece in sorted(enumerate(pieces), key=lambda one: one[1].end):
         if piece.start in best and confidence[index] > min(confidence[0] + 0.65, REREAD_BELOW):
             value, before = best[piece.start]
-            value += piece.box.w * odds[index]
+            value += piece.box.w * odds[index] - pieces[0].box.h
             if piece.end not in best or value > best[piece.end][0]:
                 best[piece.end] = value, [*before, index]
     return best.get(pieces[0].end, (0, [0]))[1]
@@ -2455,9 +2456,9 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
     least = max(first.confidence, MIN_CONFIDENCE) if before == 1 else MIN_CONFIDENCE  # one below it replaces nothing
     for way, reading in zip(ways, read_pages(pages, predict, least), strict=True):
         more = max(len(reading.boxes) - before, 0) / before if before else 0  # pieces of digits can be digits, too
-        better = can_replace(first, reading, way) and evidence(reading) > most + 0.7 * more
-        if better or extends(reading, best):
-            best, most = reading, max(most, evidence(reading) + MARGIN)
+        score = evidence(reading) - 0.7 * more
+        if (can_replace(first, reading, way) and score > most) or extends(reading, best):
+            best, most = reading, max(most, score)
     return best
 
 
