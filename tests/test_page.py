@@ -61,6 +61,7 @@ def open_page(browser, address, size=(1280, 900), **visitor):
     page.goto(address)
     page.locator("canvas").last.wait_for()
     page.wait_for_timeout(500)  # until Gradio listens; a visitor takes longer
+    page.evaluate("() => new Promise(requestIdleCallback)")  # on a busy machine, it has not built all of it yet
     return page
 
 
