@@ -204,7 +204,7 @@ def measure_part(folder: Path, index: list[dict[str, str]], model: Path) -> dict
             right = [not any(character.isdigit() for character in text) for text in read]
         else:
             right = [text == label for text, label in zip(read, labels, strict=True)]
-        row[name] = round(float(np.mean(right)), 4)
+        row[name] = round(float(np.mean(right)), 6)
     if folder.name == "multi":
         edits = sum(distance(text, label) for text, label in zip(texts["ours"], labels, strict=True))
         row["ours, of digits"] = round(1 - edits / sum(map(len, labels)), 4)
