@@ -119,7 +119,7 @@ class Way(NamedTuple):
     blur: float = 0  # against the grain: standard deviation in hundredths of the picture's longer side
     linked: bool = False  # faint ink counts only where it is linked to stronger ink: hysteresis (Canny, 1986)
     inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
-    least: int = 1  # digits; with fewer, what this way finds is not beyond doubt
+    min_digits: int = 1  # where it finds fewer, they are not beyond doubt
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
 
 
@@ -132,7 +132,7 @@ OTHER_WAYS = (
     Way("linked", 0, floor=2.5, linked=True),
     Way("calm", 0.5, blur=1.2),
     Way("calmer", 1, floor=6, blur=1.2),
-    Way("inverted", 1, floor=6, inverted=True, least=4),
+    Way("inverted", 1, floor=6, inverted=True, min_digits=4),
     SOFT,
 )
 TINY_SIDE = 20  # pixels of the longer side of a tiny picture; on larger ones, soft was right no more often than wrong
@@ -523,7 +523,7 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     ink fills nearly half of the picture and the skewness says little, ink is what leaves less room for a disc: strokes
     are narrower than paper.
     """
-    alone = max(gray.shape) < 100  # one digit may fill half of it
+    alone = max(gray.shape) < 100  # a digit alone, whose ink may fill half of the picture
     small = downsample(gray, 128)  # no detail is asked for, ...
     tiny = downsample(small, 16 if alone else 32)  # ... least of all by a wide median
     wide = cv2.medianBlur(tiny, max(tiny.shape) // (1 if alone else 2) | 1)
@@ -970,7 +970,7 @@ def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
         for line in lines[1:]:
             left, right = np.pad(crossed, (1, 0))[:-1], np.pad(crossed, (0, 1))[1:]
             left[0] = right[-1] = np.inf
-            ways = np.stack([crossed, left + 0.2, right + 0.2])  # a seam that wanders meets a stroke sooner or later
+            ways = np.stack([crossed, left + 0.2, right + 0.2])  # a step aside costs a fifth of a pixel of ink
             crossed = line + ways.min(axis=0)
             steps.append(np.array([0, -1, 1])[ways.argmin(axis=0)])
         return crossed, steps[::-1]
@@ -997,9 +997,9 @@ def cut_up(mark: Mark) -> list[tuple[int, int, Mark]]:
     x, y, w, h = mark.box
     if not max(0.7 * h, 6) <= w <= 12 * h:
         return [(0, 1, mark)]
-    height, width = 48, max(48 * w // h, 2)  # seams are as easily found on a small mark; 7 pixels part them
+    height, width = 48, max(48 * w // h, 2)  # seams are as easily found on a small mark
     small = cv2.resize(mark.ink, (width, height), interpolation=cv2.INTER_AREA)
-    seams = find_seams(small / 255.0, 7, 2 * stroke_width((small >= CORE).astype(np.uint8)))
+    seams = find_seams(small / 255.0, apart=7, most=2 * stroke_width((small >= CORE).astype(np.uint8)))
     cuts = np.stack([np.zeros(height, int), *seams, np.full(height, width)])  # (cuts, 48)
     parts = [(0, len(cuts) - 1, mark)]
     for start, end in combinations(range(len(cuts)), 2):
@@ -2362,7 +2362,7 @@ def read_page(page: Page, probs: np.ndarray) -> Reading:
         chosen += [start + index for index in choose_pieces(pieces, probs[start : start + len(pieces)])]
         start += len(pieces)
     boxes = [page.pieces[index].box for index in chosen]
-    if len(chosen) > 1:
+    if len(chosen) > 1:  # one alone is writing in any case
         chosen = list(compress(chosen, is_writing(boxes, probs[chosen], page.size)))
     rows = [
         [page.pieces[index].box for index in row]
@@ -2406,7 +2406,7 @@ def can_replace(first: Reading, other: Reading, way: Way) -> bool:
     if count > len(first.boxes) and 2 * np.count_nonzero(certain != 1) <= count:
         return False
     lost = np.count_nonzero(certain != 1) < np.count_nonzero(find_certain(first) != 1)
-    return not lost and len(certain) >= (0.6 if count > 3 else 1) * count and count >= way.least
+    return not lost and len(certain) >= (0.6 if count > 3 else 1) * count and count >= way.min_digits
 
 
 def extends(other: Reading, first: Reading) -> bool:
@@ -2426,7 +2426,7 @@ def extends(other: Reading, first: Reading) -> bool:
     return sorted(kept) == list(range(len(first.boxes)))
 
 
-def read_pages(pages: list[Page], predict: Predict, least: float = 0) -> list[Reading]:
+def read_pages(pages: Sequence[Page], predict: Predict, least: float = 0) -> list[Reading]:
     """Read pages, the network all their digits at once, in doubt several times from a confidence `least` on."""
     probs = read_digits(np.concatenate([page.digits for page in pages]), predict, least)
     ends = np.cumsum([len(page.digits) for page in pages])[:-1]
@@ -2444,15 +2444,19 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
     except InputError:  # the file is gone since
         return first
     best, most, before = first, evidence(first) + MARGIN, len(first.boxes)
-    ways = [way for way in OTHER_WAYS if way is not SOFT or max(gray.shape) <= TINY_SIDE]
-    pages = [lay_out(first.page.path, gray, times, one, explain, way) for way in ways]
-    new = [
-        len(page.digits) >= way.least and not np.array_equal(page.digits, first.page.digits)
-        for way, page in zip(ways, pages, strict=True)
+    found = [
+        (way, lay_out(first.page.path, gray, times, one, explain, way))
+        for way in OTHER_WAYS
+        if way is not SOFT or max(gray.shape) <= TINY_SIDE
     ]
-    if not any(new):
+    new = [
+        (way, page)
+        for way, page in found
+        if len(page.digits) >= way.min_digits and not np.array_equal(page.digits, first.page.digits)
+    ]
+    if not new:
         return first
-    ways, pages = compress(ways, new), list(compress(pages, new))
+    ways, pages = zip(*new, strict=True)
     least = max(first.confidence, MIN_CONFIDENCE) if before == 1 else MIN_CONFIDENCE  # one below it replaces nothing
     for way, reading in zip(ways, read_pages(pages, predict, least), strict=True):
         more = max(len(reading.boxes) - before, 0) / before if before else 0  # pieces of digits can be digits, too

@@ -52,7 +52,7 @@ def write_line(digits: list[np.ndarray], height: int, gap: float, rng: Rng) -> n
     for part in drawn:
         h, w = part.shape
         y = round(0.75 * height - h / 2 + rng.normal(0, 0.04) * height)
-        y = min(max(y, 0), len(line) - h)
+        y = min(max(y, 0), len(line) - h)  # the tallest would stand out of the line
         if end:
             x = round(end + height * (gap + rng.uniform(-0.05, 0.15) * (gap > 0)))
             if gap < 0:  # as near as it takes to touch
