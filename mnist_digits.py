@@ -3234,7 +3234,8 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
 
 def run_web_page(args: argparse.Namespace, model: Path) -> int:
     """Serve the page until Ctrl-C, to this machine alone unless a host is given."""
-    os.environ.setdefault("GRADIO_TEMP_DIR", tempfile.mkdtemp(prefix="mnist_digits-"))  # nobody else's
+    uploads = tempfile.TemporaryDirectory(prefix="mnist_digits-", ignore_cleanup_errors=True)  # nobody else's
+    os.environ.setdefault("GRADIO_TEMP_DIR", uploads.name)
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*"}
     try:
         import gradio
@@ -3263,6 +3264,7 @@ def run_web_page(args: argparse.Namespace, model: Path) -> int:
         while True:
             time.sleep(1)  # on Windows, nothing longer can be interrupted
     page.close(verbose=False)
+    uploads.cleanup()
     return 0
 
 

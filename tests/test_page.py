@@ -1,5 +1,7 @@
 """The page: drawn with the mouse in a real browser, on this machine alone."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,16 +19,23 @@ SAMPLES = ROOT / "samples"
 SLOW = 90_000  # ms: a browser without a graphics card, on a machine that does something else as well
 
 
-@pytest.fixture(scope="module")
-def address():
-    """Serve the page as the command line does; return where."""
+def serve(temporary):
+    """Serve the page as the command line does, its temporary files in a folder; return the process and the address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     command = [sys.executable, str(ROOT / "mnist_digits.py"), "--web", "--port", port, "--model", str(md.BUNDLED)]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     assert f"draw at http://127.0.0.1:{port}/" in server.stderr.readline()
-    yield f"http://127.0.0.1:{port}/"
+    return server, f"http://127.0.0.1:{port}/"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Serve the page for all tests; return where."""
+    server, address = serve(tmp_path_factory.mktemp("uploads"))
+    yield address
     server.kill()
 
 
@@ -146,6 +155,19 @@ def test_two_visitors_do_not_mix(page, browser, address):
     expect_read(page, "8")
     expect_read(other, "5")
     other.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C otherwise")
+def test_ctrl_c_ends_the_page_and_leaves_no_picture_behind(browser, tmp_path):
+    server, address = serve(tmp_path)
+    page = open_page(browser, address)
+    upload(page, SAMPLES / "5.png")
+    expect_read(page, "5")
+    assert list(tmp_path.rglob("5.png"))
+    page.close()
+    server.send_signal(signal.SIGINT)
+    assert server.wait(timeout=60) == 0
+    assert not list(tmp_path.rglob("*.png"))
 
 
 def test_without_gradio_the_way_to_it_is_told(monkeypatch, capsys):
