@@ -98,7 +98,7 @@ def draw(page, digit, touch=False):
 def upload(page, path):
     """Give the page a picture."""
     page.get_by_role("tab", name="File").click()
-    page.locator("input[type=file]").last.set_input_files(path)
+    page.locator(".block", has_text="Drop a picture here").locator("input[type=file]").set_input_files(path)
 
 
 def expect_read(page, text):
