@@ -133,8 +133,9 @@ OTHER_WAYS = (
     Way("calm", 0.5, blur=1.2),
     Way("calmer", 1, floor=6, blur=1.2),
     Way("inverted", 1, floor=6, inverted=True, min_digits=4),
-    SOFT,
 )
+ALONE_SIDE = 100  # pixels; a picture whose longer side is shorter holds a digit alone, which may fill it
+BEYOND_DOUBT = 0.98  # confidence from which two digits that touch are read though one may be a 1
 TINY_SIDE = 20  # pixels of the longer side of a tiny picture; on larger ones, soft was right no more often than wrong
 CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
 MARGIN = 0.2  # of evidence, by which another way has to be better than the first
@@ -163,7 +164,7 @@ class Box(NamedTuple):
 class Mark(NamedTuple):
     """Ink that belongs together, and where it stands."""
 
-    box: Box
+    box: Box  # on the picture that digits are looked for on, at most WORKING_SIDE wide and high
     ink: np.ndarray  # (h, w) uint8, its strokes: cut to the box and cleared of other marks
 
 
@@ -186,7 +187,7 @@ BYTES = bytes, bytearray, memoryview
 class Piece(NamedTuple):
     """What may be one digit: a mark, or the part of a mark between two of the cuts that may part digits that touch."""
 
-    box: Box
+    box: Box  # on the picture itself
     row: int  # in which it stands, counted from the top
     mark: int  # which it is part of, counted over the page
     start: int  # the cut it begins at, 0 for the left end of the mark
@@ -199,11 +200,11 @@ class Page(NamedTuple):
     path: str  # "" where the picture came from no file
     thumbnail: np.ndarray | None  # (H, W) uint8, small enough to keep; None where the file is no picture
     size: tuple[int, int]  # (width, height) of the picture itself, in pixels
-    pieces: list[Piece]  # in reading order
-    digits: np.ndarray  # (N, 28, 28) uint8, in the same order
+    pieces: list[Piece]  # mark by mark in reading order; those of a mark overlap
+    digits: np.ndarray  # (N, 28, 28) uint8, what each of them would be
     error: str | None
     is_ink_left: bool = False  # as in its stages
-    way: str = PLAIN.name
+    way: Way = PLAIN
     stages: Stages | None = None  # only where they are asked for: they take as much memory as the picture
 
 
@@ -502,7 +503,7 @@ def find_sheet(gray: np.ndarray) -> np.ndarray | None:
 
 def cover_desk(gray: np.ndarray) -> np.ndarray:
     """Cover what lies around a sheet of paper, and its edges, with the shade of the sheet; gray (H, W) uint8."""
-    if max(gray.shape) < 100:  # a digit alone
+    if max(gray.shape) < ALONE_SIDE:
         return gray
     small = downsample(gray, 256)
     sheet = find_sheet(small)
@@ -523,7 +524,7 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     ink fills nearly half of the picture and the skewness says little, ink is what leaves less room for a disc: strokes
     are narrower than paper.
     """
-    alone = max(gray.shape) < 100  # a digit alone, whose ink may fill half of the picture
+    alone = max(gray.shape) < ALONE_SIDE  # its ink may fill half of the picture
     small = downsample(gray, 128)  # no detail is asked for, ...
     tiny = downsample(small, 16 if alone else 32)  # ... least of all by a wide median
     wide = cv2.medianBlur(tiny, max(tiny.shape) // (1 if alone else 2) | 1)
@@ -564,7 +565,7 @@ def to_ink(gray: np.ndarray, inverted: bool = False) -> np.ndarray:
     if is_light_on_dark(gray) != inverted:
         gray = 255 - gray
     side = max(gray.shape)
-    if side < 100:  # a digit alone may fill so small a picture and run along its edges
+    if side < ALONE_SIDE:  # a digit may run along its edges
         paper = cv2.morphologyEx(gray, cv2.MORPH_CLOSE, np.ones((side // 2 | 1, side // 2 | 1), np.uint8))
     else:
         gray = cv2.GaussianBlur(gray, (0, 0), side / WORKING_SIDE)  # a camera's grain would lift the paper
@@ -626,7 +627,7 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     counts = cv2.calcHist([ink], [0], None, [256], [0, 256]).ravel()
     level, grain = measure_grain(counts)
     floor = level + way.floor * grain + 4  # 4: a JPEG's faintest blocks
-    edge = min(side // 50, min(ink.shape) // 8) if side >= 100 else 0
+    edge = min(side // 50, min(ink.shape) // 8) if side >= ALONE_SIDE else 0
     inside = slice(edge, ink.shape[0] - edge), slice(edge, ink.shape[1] - edge)
     is_raised = ink[inside] > floor
     raised = ink[inside][is_raised]
@@ -679,7 +680,7 @@ def find_rules(strokes: np.ndarray) -> np.ndarray:
 
 def erase_lines(strokes: np.ndarray) -> np.ndarray:
     """Erase straight thin lines that run across nearly all of the picture: rules, frames, axes, edges of the page."""
-    if max(strokes.shape) < 100:  # in a picture this small a line may be a digit
+    if max(strokes.shape) < ALONE_SIDE:  # there, a line may be the digit
         return strokes
     across, down = find_rules(strokes), cv2.transpose(find_rules(cv2.transpose(strokes)))
     return strokes * (1 - (across | down))
@@ -731,7 +732,7 @@ def drop_edges(marks: list[Mark], shape: tuple[int, int]) -> list[Mark]:
         bar = h > 3 * w and cv2.countNonZero(core) > 0.9 * box_of_core
         return bar or (away < 2 and max(w, h) > 0.25 * side)
 
-    return [mark for mark in marks if side < 100 or not is_edge(mark)] or marks
+    return [mark for mark in marks if side < ALONE_SIDE or not is_edge(mark)] or marks
 
 
 def drop_specks(marks: list[Mark]) -> list[Mark]:
@@ -825,8 +826,8 @@ def find_bodies(marks: list[Mark]) -> list[Box]:
     return [box for box in wide if box.h > 0.5 * max(box.h for box in wide)]
 
 
-def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[Box]:
-    """Return the thin level pieces, (x, y, w, h), of printed lines: several in line, not all of them bars of digits."""
+def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list[Box]]:
+    """Return the printed lines among marks, each as its thin level pieces: several, not all of them bars of digits."""
     flat = [mark.box for mark in marks if mark.box.w > 2 * mark.box.h and mark.box.h < 0.2 * tall]
     lines: list[list[Box]] = []
     for box in sorted(flat):
@@ -835,25 +836,29 @@ def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[Box]
             line.append(box)
         else:
             lines.append([box])
-    printed = []
-    for line in lines:
-        free = [box for box in line if box.w > 0.8 * tall or not any(belongs(box, body, tall) for body in bodies)]
-        if free and line[-1].right - line[0].x > 1.5 * tall:
-            left, top = line[0].x, min(box.y for box in line)
-            printed.append(Box(left, top, line[-1].right - left, max(box.bottom for box in line) - top))
-    return printed
+
+    def is_printed(line: list[Box]) -> bool:
+        is_free = any(box.w > 0.8 * tall or not any(belongs(box, body, tall) for body in bodies) for box in line)
+        return is_free and line[-1].right - line[0].x > 1.5 * tall
+
+    return [line for line in lines if is_printed(line)]
 
 
-def erase_band(mark: Mark, band: Box) -> Mark | None:
-    """Erase what of a mark lies between the edges of a band and crosses neither; return None if nothing is left."""
-    x, y, w, h = mark.box
-    top, bottom = max(band.y - 1 - y, 0), min(band.bottom + 1 - y, h)
+def erase_line(mark: Mark, line: list[Box]) -> Mark | None:
+    """Erase what of a mark lies level with the nearest pieces of a line and crosses neither edge; None if that is all.
+
+    The nearest are what is above or below the mark, but two at least.
+    """
+    x, y, _, h = mark.box
+    away = [gaps(box, mark.box)[0] for box in line]
+    near = [box for box, distance in zip(line, away, strict=True) if distance <= sorted(away)[:2][-1]]
+    top, bottom = max(min(box.y for box in near) - 1 - y, 0), min(max(box.bottom for box in near) + 1 - y, h)
     if top >= bottom:
         return mark
-    above = mark.ink[top - 1] if top else np.zeros(w, np.uint8)
-    below = mark.ink[bottom] if bottom < h else np.zeros(w, np.uint8)
-    ink = mark.ink.copy()
-    ink[top:bottom, (above < CORE) & (below < CORE)] = 0
+    ink = np.pad(mark.ink, ((1, 1), (0, 0)))  # a line of paper above and below
+    is_crossing = (ink[[top, bottom + 1]] >= CORE).any(axis=0)
+    ink = ink[1:-1]
+    ink[top:bottom] *= is_crossing
     return cut_to_ink(ink, x, y) if (ink >= CORE).any() else None
 
 
@@ -863,10 +868,11 @@ def drop_form(marks: list[Mark]) -> list[Mark]:
     tall = median([body.h for body in bodies]) if bodies else 0
     lines = find_printed(marks, bodies, tall)
     for line in lines:
-        marks = [left for mark in marks if (left := erase_band(mark, line))]
-    if not lines or not marks:
+        marks = [left for mark in marks if (left := erase_line(mark, line))]
+    bodies = find_bodies(marks)
+    if not lines or not bodies:
         return marks
-    bodies, thickness = find_bodies(marks), 1.5 * min(line.h for line in lines) + 1
+    thickness = 1.5 * min(box.h for line in lines for box in line) + 1
     left, right = min(body.x for body in bodies) + 0.1 * tall, max(body.right for body in bodies) - 0.1 * tall
 
     def is_edge(box: Box) -> bool:
@@ -1062,7 +1068,10 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     try:
         strokes, cleared = keep_strokes(ink, way)
         strokes = erase_lines(strokes)
-        marks = drop_specks(drop_form(drop_frames(drop_edges(find_marks(strokes), strokes.shape))))
+        marks = drop_form(drop_frames(drop_edges(find_marks(strokes), strokes.shape)))
+        if not marks:
+            raise InputError(NOTHING_FOUND)
+        marks = drop_specks(marks)
         rows = [[reduce(join, marks)]] if one else arrange_rows(join_pieces(marks))
     except InputError as err:
         error = str(err)
@@ -1100,7 +1109,7 @@ def lay_out(path: str, gray: np.ndarray, times: int, one: bool, explain: bool, w
         np.array(digits) if digits else NO_DIGITS,
         stages.error,
         stages.is_ink_left,
-        way.name,
+        way,
         stages if explain else None,
     )
 
@@ -1262,7 +1271,7 @@ POSES = {
     "width_shift_range": 0.08,
     "height_shift_range": 0.08,
 }
-MIDDLE = (FIELD - 1) / 2
+MIDDLE = (FIELD - 1) / 2  # of the field, about which digits are turned
 ACROSS, DOWN = np.meshgrid(*[np.arange(FIELD, dtype=np.float32) - MIDDLE] * 2)  # of each pixel from the middle
 PIXELS = np.stack([ACROSS, DOWN, np.ones_like(DOWN)], axis=-1).reshape(-1, 3)
 ONE_HOT = np.eye(10, dtype=np.float32)
@@ -1477,7 +1486,9 @@ def spoil_digit(x: np.ndarray, of_label: list[np.ndarray], rng: np.random.Genera
     if kind > 3:  # its left, right, upper or lower half
         digit = pick((0, 2, 3, 5, 6, 8)) if kind == 4 else pick((2, 3, 5)).T
         half = digit[:, : rng.integers(12, 17)] if rng.random() < 0.5 else digit[:, rng.integers(12, 17) :]
-        return to_digit(half if kind == 4 else half.T) if (half >= CORE).any() else digit.T
+        if not (half >= CORE).any():  # all of it lies in the other half: mirrored along its diagonal, it is none
+            return digit.T if kind == 4 else digit
+        return to_digit(half if kind == 4 else half.T)
     pair = np.zeros((FIELD, 2 * FIELD), np.uint8)
     pair[:, :FIELD] = pick(range(10))
     shift = FIELD - rng.integers(4, 10)
@@ -1710,12 +1721,10 @@ def residual_block(shape: tuple[int, int, int], filters: int, strides: int = 1) 
 
 def resnet() -> list[keras.Layer]:
     """A small residual network (He et al., 2015): one convolution, then three residual blocks."""
-    from keras.layers import BatchNormalization, Conv2D, Dense, GlobalAveragePooling2D, ReLU
+    from keras.layers import Dense, GlobalAveragePooling2D
 
     return [
-        Conv2D(16, 3, strides=2, padding="same", use_bias=False),  # (14, 14, 16)
-        BatchNormalization(momentum=0.9),
-        ReLU(),
+        *convolution(16, strides=2, padding="same"),  # (14, 14, 16)
         residual_block((14, 14, 16), 32),  # (14, 14, 32)
         residual_block((14, 14, 32), 64, strides=2),  # (7, 7, 64)
         residual_block((7, 7, 64), 64),  # (7, 7, 64)
@@ -1834,7 +1843,10 @@ def augment(recipe: Recipe, batch: np.ndarray, rng: np.random.Generator) -> np.n
 def replay(
     draw: Callable[[np.random.Generator], tuple[np.ndarray, ...]], seed: int, step: int
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yield from a step of the training on what is drawn for it together with what is drawn for the next few."""
+    """Yield from a step of the training on what is drawn for it together with what is drawn for the next few.
+
+    So that each is shown several times: data echoing (Choi et al., 2019).
+    """
     recent: deque[tuple[np.ndarray, ...]] = deque(maxlen=SHOWINGS)
     for number in count(step):
         recent.append(draw(np.random.default_rng([seed, number, 1])))
@@ -2269,8 +2281,8 @@ def load_network(path: Path) -> Predict:
 def read_digits(digits: np.ndarray, predict: Predict, least: float = 0) -> np.ndarray:
     """Return the probs (N, 10) of digits (N, 28, 28).
 
-    Where the network is in doubt, they are the mean over the digit as it is and turned, leaning and stretched a little;
-    below a confidence `least`, they are left as they are.
+    Where the network is in doubt, they are the mean over the digit as it is and turned, leaning and stretched a little,
+    test-time augmentation; below a confidence `least`, they are left as they are.
     """
     if not len(digits):
         return np.zeros((0, 10), np.float32)
@@ -2298,7 +2310,7 @@ def find_gaps(row: list[Box]) -> list[bool]:
 def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> str:
     """Write out probs (N, 10) of the digits in rows of boxes, "?" for one below the wanted confidence."""
     characters = iter(str(row.argmax()) if row.max() >= min_confidence else "?" for row in probs)
-    return "\n".join("".join(" " * gap + next(characters) for gap in [False, *find_gaps(row)]) for row in rows if row)
+    return "\n".join("".join(" " * gap + next(characters) for gap in [False, *find_gaps(row)]) for row in rows)
 
 
 def is_remnant(box: Box, certain: list[Box], size: tuple[int, int]) -> bool:
@@ -2313,10 +2325,8 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
 
     What is in doubt and small beside the certain digits, or runs off the page, is a remnant of something else.
     """
-    confidence, heights, widths = probs.max(axis=1), *np.array(boxes).T[:1:-1]
-    certain = sorted(
-        (box for box, sure in zip(boxes, confidence > REREAD_BELOW, strict=True) if sure), key=lambda box: box.h
-    )
+    confidence, (_, _, widths, heights) = probs.max(axis=1), np.array(boxes).T
+    certain = sorted(compress(boxes, confidence > REREAD_BELOW), key=lambda box: box.h)
     usual = certain[len(certain) // 2].h if certain else heights.max()
     remnant = (heights < 0.15 * usual) | ((confidence < REREAD_BELOW) & (heights < 0.3 * usual) & (widths < usual))
     if len(certain) > 2:  # a short 1 is a piece of a line, or a comma
@@ -2396,17 +2406,24 @@ def find_certain(reading: Reading) -> np.ndarray:
     return read[reading.probs.max(axis=1) >= REREAD_BELOW]
 
 
-def can_replace(first: Reading, other: Reading, way: Way) -> bool:
-    """Tell whether a page may be read in another way: one that is mostly certain and loses no certain digit.
+def can_replace(first: Reading, other: Reading) -> bool:
+    """Tell whether a page may be read as another reading has it: one that is mostly certain and loses no certain digit.
 
-    A 1 may be lost, for it may be part of another digit, and where more digits are found than before, they are not 1s
-    mostly, for a piece of any stroke looks like one.
+    A 1 may be lost, for it may be part of another digit. Where more digits are found than before, most are no 1s, for a
+    piece of any stroke looks like one; or half are, narrow and tall, and all are beyond doubt.
     """
     certain, count = find_certain(other), len(other.boxes)
-    if count > len(first.boxes) and 2 * np.count_nonzero(certain != 1) <= count:
-        return False
-    lost = np.count_nonzero(certain != 1) < np.count_nonzero(find_certain(first) != 1)
-    return not lost and len(certain) >= (0.6 if count > 3 else 1) * count and count >= way.min_digits
+    others = np.count_nonzero(certain != 1)
+    if count > len(first.boxes) and 2 * others <= count:
+        ones, shortest = (
+            compress(other.boxes, other.probs.argmax(axis=1) == 1),
+            0.75 * max(box.h for box in other.boxes),
+        )
+        upright = all(box.w < 0.6 * box.h and box.h > shortest for box in ones)
+        if 2 * others < count or not upright or other.confidence < BEYOND_DOUBT:
+            return False
+    lost = others < np.count_nonzero(find_certain(first) != 1)
+    return not lost and len(certain) >= (0.6 if count > 3 else 1) * count and count >= other.page.way.min_digits
 
 
 def extends(other: Reading, first: Reading) -> bool:
@@ -2419,7 +2436,8 @@ def extends(other: Reading, first: Reading) -> bool:
         there = [i for i, known in enumerate(first.boxes) if known.x <= x < known.right and known.y <= y < known.bottom]
         same = [i for i in there if first.probs[i].argmax() == digit and probs[digit] > 0.9 * first.probs[i, digit]]
         level = any(known.y <= y < known.bottom for known in first.boxes)
-        is_new = not there and level and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
+        inside = box.x > 0 and box.right < other.page.size[0]  # else, it may be a shadow along an edge
+        is_new = not there and level and inside and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
         if not same and not is_new:
             return False
         kept += same
@@ -2444,24 +2462,17 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
     except InputError:  # the file is gone since
         return first
     best, most, before = first, evidence(first) + MARGIN, len(first.boxes)
-    found = [
-        (way, lay_out(first.page.path, gray, times, one, explain, way))
-        for way in OTHER_WAYS
-        if way is not SOFT or max(gray.shape) <= TINY_SIDE
-    ]
-    new = [
-        (way, page)
-        for way, page in found
-        if len(page.digits) >= way.min_digits and not np.array_equal(page.digits, first.page.digits)
-    ]
+    ways = OTHER_WAYS if max(gray.shape) > TINY_SIDE else (*OTHER_WAYS, SOFT)
+    pages = [lay_out(first.page.path, gray, times, one, explain, way) for way in ways]
+    new = [page for page in pages if len(page.digits) >= page.way.min_digits]
+    new = [page for page in new if not np.array_equal(page.digits, first.page.digits)]
     if not new:
         return first
-    ways, pages = zip(*new, strict=True)
     least = max(first.confidence, MIN_CONFIDENCE) if before == 1 else MIN_CONFIDENCE  # one below it replaces nothing
-    for way, reading in zip(ways, read_pages(pages, predict, least), strict=True):
+    for reading in read_pages(new, predict, least):
         more = max(len(reading.boxes) - before, 0) / before if before else 0  # pieces of digits can be digits, too
         score = evidence(reading) - 0.7 * more
-        if (can_replace(first, reading, way) and score > most) or extends(reading, best):
+        if (can_replace(first, reading) and score > most) or extends(reading, best):
             best, most = reading, max(most, score)
     return best
 
@@ -2672,8 +2683,7 @@ def tile(digits: np.ndarray) -> np.ndarray:
     """Lay digits (N, 28, 28) uint8 side by side, as nearly in a square as they go: (H, W) uint8."""
     columns = math.ceil(math.sqrt(len(digits)))
     lines = math.ceil(len(digits) / columns)
-    sheet = np.zeros((lines * columns, FIELD, FIELD), np.uint8)
-    sheet[: len(digits)] = digits
+    sheet = np.pad(digits, ((0, lines * columns - len(digits)), (0, 0), (0, 0)))
     return sheet.reshape(lines, columns, FIELD, FIELD).swapaxes(1, 2).reshape(lines * FIELD, columns * FIELD)
 
 
@@ -2686,7 +2696,7 @@ def on_one_line(text: str, most: int) -> str:
 def draw_seen(axes: Axes, reading: Reading) -> None:
     """Draw what the network saw, its digits side by side, under what it read."""
     if not len(reading.digits):
-        axes.text(0.5, 0.5, fill(reading.error, 22), fontsize=8, color=BAD, ha="center", va="center")
+        axes.text(0.5, 0.5, fill(reading.error, 22), fontsize=8, color=BAD, ha="center", va="center", parse_math=False)
         return
     axes.imshow(tile(reading.digits), cmap="gray", vmin=0, vmax=255)
     text = on_one_line(reading.text, 14)
@@ -2728,7 +2738,7 @@ def draw_stages(reading: Reading) -> Figure:
     panels[3].set_title(text or "nothing", color=GOOD if text else BAD)
     for axes in panels[:3]:
         axes.set(xticks=[], yticks=[])
-    again = "" if page.way == PLAIN.name else f" (read again: {page.way})"
+    again = "" if page.way == PLAIN else f" (read again: {page.way.name})"
     error = f": {page.error}" if page.error else ""
     some = f"; below, the first 8 of {len(reading.digits)} digits" if len(reading.digits) > 8 else ""
     above.suptitle(file_name(page.path) + again + error + some, parse_math=False)
@@ -3185,9 +3195,9 @@ def describe_network(path: Path) -> str:
 
 def finish_last_line(path: Path) -> None:
     """End the last line of a file that stdout goes on writing, should it have been cut off."""
-    with suppress(OSError, ValueError), path.open("rb") as file:  # stdout may have no file
+    with suppress(OSError, ValueError), path.open("rb") as file:  # stdout may be closed, or no file
         file.seek(-1, os.SEEK_END)
-        if file.read() != b"\n" and os.path.samestat(os.fstat(sys.stdout.fileno()), path.stat()):
+        if file.read() != b"\n" and sys.stdout and os.path.samestat(os.fstat(sys.stdout.fileno()), path.stat()):
             print(flush=True)
 
 

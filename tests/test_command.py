@@ -344,6 +344,15 @@ def test_an_earlier_output_is_gone_on_with(tmp_path, capsys):
     assert "give a file with what --json printed" in capsys.readouterr().err
 
 
+def test_an_earlier_output_is_gone_on_with_where_stdout_is_closed(tmp_path, capsys, monkeypatch):
+    command = [SAMPLE, "--json", "--no-plot", "--model", str(md.BUNDLED)]
+    assert md.main(command) == 0
+    earlier = tmp_path / "earlier.jsonl"
+    earlier.write_text(capsys.readouterr().out.rstrip())  # cut off before the end of its line
+    monkeypatch.setattr(sys, "stdout", None)
+    assert md.main([*command, "--skip-read", str(earlier)]) == 0
+
+
 def test_no_more_paths_are_taken_than_can_be_read_soon():
     taken = []
     paths = (taken.append(number) or SAMPLE for number in range(10_000))

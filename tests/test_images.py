@@ -78,6 +78,12 @@ def test_the_centre_of_mass_falls_on_pixel_14(rng):
         assert max(cv2.boundingRect(digit)[2:]) == 20
 
 
+def test_an_error_is_drawn_as_it_is(tmp_path):
+    (reading,) = md.read_pictures(r"file:///nowhere/$\frac$.png")
+    assert "$" in reading.error
+    md.save_figure(md.draw_readings([reading]), tmp_path / "plot.png")
+
+
 @pytest.mark.parametrize("name", ["ünïcödé 数字.png", "two words.png", "quote'd $x$.png"])
 def test_any_file_name_is_opened(name, tmp_path, rng):
     page = plain(100, 100)

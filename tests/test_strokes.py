@@ -1,5 +1,6 @@
 """From gray to digits, stage by stage: each test draws the trouble that a stage is there for."""
 
+import math
 from itertools import pairwise
 
 import cv2
@@ -221,6 +222,28 @@ def test_an_underline_is_no_digit(rng):
     assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [3]
 
 
+@pytest.mark.parametrize("slant", range(0, 9, 2))  # degrees
+@pytest.mark.parametrize("text", ["5", "513"])
+def test_a_dashed_line_above_digits_is_dropped_and_they_stay_whole(text, slant, rng):
+    page = plain(600, 1000)
+    for place, label in enumerate(text):
+        write(page, pen(label, 90, 9, rng, slant=0), 380 + 85 * place, 290, BLACK)
+    alone = [mark.box for row in md.find_digits(gray_of(page)).rows for mark in row]
+    for x in range(50, 930, 44):
+        y = 270 + math.tan(math.radians(slant)) * (x - 500)
+        cv2.line(page, (x, round(y)), (x + 28, round(y + 2)), BLACK, 3, cv2.LINE_AA)
+    boxes = [mark.box for row in md.find_digits(gray_of(page)).rows for mark in row]
+    assert np.abs(np.subtract(boxes, alone)).max() <= 2
+
+
+def test_where_nothing_is_left_beside_dashes_no_digit_is_found():
+    page = plain(600, 1000)
+    for x in range(50, 930, 44):
+        cv2.line(page, (x, 230), (x + 28, 232), BLACK, 3, cv2.LINE_AA)
+    (reading,) = md.read_pictures(page)
+    assert not any(character.isdigit() for character in reading.text)
+
+
 def test_digits_of_unequal_height_stand_in_one_row(rng):
     page, x = plain(300, 700), 40
     for label, height, y in zip("1305", (200, 110, 90, 180), (40, 90, 130, 60), strict=True):
@@ -237,6 +260,14 @@ def test_digits_of_unequal_height_stand_in_one_row(rng):
 def test_drawn_pictures_are_read(kind, layout, least, data, tmp_path):
     made = drawn.make(kind, layout, 60, data.x_test, data.y_test, tmp_path)
     assert drawn.measure(made, md.load_network(md.BUNDLED), None) >= least
+
+
+def test_two_digits_that_touch_are_read_though_one_is_a_1(data, rng):
+    pairs = [rng.permutation([rng.choice(np.flatnonzero(data.y_test == 1)), other]) for other in range(0, 1000, 20)]
+    pictures = [drawn.draw("touching", [list(data.x_test[pair])], rng) for pair in pairs]
+    texts = ["".join(map(str, data.y_test[pair])) for pair in pairs]
+    right = [reading.characters == text for reading, text in zip(md.read_pictures(pictures), texts, strict=True)]
+    assert np.mean(right) >= 0.3
 
 
 def test_a_digit_alone_is_not_read_in_parts(rng):
