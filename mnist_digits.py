@@ -135,7 +135,7 @@ OTHER_WAYS = (
     Way("inverted", 1, floor=6, inverted=True, min_digits=4),
 )
 ALONE_SIDE = 100  # pixels; a picture whose longer side is shorter holds a digit alone, which may fill it
-BEYOND_DOUBT = 0.98  # confidence from which two digits that touch are read though one may be a 1
+BEYOND_DOUBT = 0.997  # confidence from which two digits that touch are read though one is a 1: letters reach less
 TINY_SIDE = 20  # pixels of the longer side of a tiny picture; on larger ones, soft was right no more often than wrong
 CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
 MARGIN = 0.2  # of evidence, by which another way has to be better than the first

@@ -267,7 +267,7 @@ def test_two_digits_that_touch_are_read_though_one_is_a_1(data, rng):
     pictures = [drawn.draw("touching", [list(data.x_test[pair])], rng) for pair in pairs]
     texts = ["".join(map(str, data.y_test[pair])) for pair in pairs]
     right = [reading.characters == text for reading, text in zip(md.read_pictures(pictures), texts, strict=True)]
-    assert np.mean(right) >= 0.3
+    assert np.mean(right) >= 0.25
 
 
 def test_a_digit_alone_is_not_read_in_parts(rng):
