@@ -2415,11 +2415,8 @@ def can_replace(first: Reading, other: Reading) -> bool:
     certain, count = find_certain(other), len(other.boxes)
     others = np.count_nonzero(certain != 1)
     if count > len(first.boxes) and 2 * others <= count:
-        ones, shortest = (
-            compress(other.boxes, other.probs.argmax(axis=1) == 1),
-            0.75 * max(box.h for box in other.boxes),
-        )
-        upright = all(box.w < 0.6 * box.h and box.h > shortest for box in ones)
+        ones, tallest = compress(other.boxes, other.probs.argmax(axis=1) == 1), max(box.h for box in other.boxes)
+        upright = all(box.w < 0.6 * box.h and box.h > 0.75 * tallest for box in ones)
         if 2 * others < count or not upright or other.confidence < BEYOND_DOUBT:
             return False
     lost = others < np.count_nonzero(find_certain(first) != 1)
@@ -2456,6 +2453,8 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
 
     Each stage of the geometry decides once, and where it decides wrongly, a stroke's faint part is lost, say, the
     network is in doubt. So the network chooses, as in LeCun, Bottou, Bengio and Haffner (1998), sections V to VII.
+    Whatever replaces the first reading is compared with that one, so that the order of the ways does not count; faint
+    digits are added to the best so far.
     """
     try:
         gray, times = open_gray(source)
