@@ -844,14 +844,15 @@ def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list
     return [line for line in lines if is_printed(line)]
 
 
-def erase_line(mark: Mark, line: list[Box]) -> Mark | None:
-    """Erase what of a mark lies level with the nearest pieces of a line and crosses neither edge; None if that is all.
+def erase_printed(mark: Mark, line: list[Box]) -> Mark | None:
+    """Erase what of a mark lies level with the nearest pieces of a printed line and crosses neither edge; None if all.
 
     The nearest are what is above or below the mark, but two at least.
     """
     x, y, _, h = mark.box
     away = [gaps(box, mark.box)[0] for box in line]
-    near = [box for box, distance in zip(line, away, strict=True) if distance <= sorted(away)[:2][-1]]
+    reach = sorted(away)[:2][-1]
+    near = [box for box, distance in zip(line, away, strict=True) if distance <= reach]
     top, bottom = max(min(box.y for box in near) - 1 - y, 0), min(max(box.bottom for box in near) + 1 - y, h)
     if top >= bottom:
         return mark
@@ -868,7 +869,7 @@ def drop_form(marks: list[Mark]) -> list[Mark]:
     tall = median([body.h for body in bodies]) if bodies else 0
     lines = find_printed(marks, bodies, tall)
     for line in lines:
-        marks = [left for mark in marks if (left := erase_line(mark, line))]
+        marks = [left for mark in marks if (left := erase_printed(mark, line))]
     bodies = find_bodies(marks)
     if not lines or not bodies:
         return marks
@@ -2441,7 +2442,7 @@ def extends(other: Reading, first: Reading) -> bool:
     return sorted(kept) == list(range(len(first.boxes)))
 
 
-def read_pages(pages: Sequence[Page], predict: Predict, least: float = 0) -> list[Reading]:
+def read_pages(pages: list[Page], predict: Predict, least: float = 0) -> list[Reading]:
     """Read pages, the network all their digits at once, in doubt several times from a confidence `least` on."""
     probs = read_digits(np.concatenate([page.digits for page in pages]), predict, least)
     ends = np.cumsum([len(page.digits) for page in pages])[:-1]
