@@ -391,10 +391,10 @@ def test_ctrl_c_leaves_whole_lines(pictures, tmp_path):
         reading = subprocess.Popen(command, stdin=paths, **pipes)
     lines = [reading.stdout.readline()]
     os.killpg(reading.pid, signal.SIGINT)  # as a terminal does, to all that belong to the command
-    out, err = reading.communicate(timeout=120)
-    lines += out.splitlines()
+    lines += reading.stdout.readlines()  # communicate() would pass over what readline() has buffered
+    err = reading.stderr.read()
     assert {json.loads(line)["text"] for line in lines} == {"4"}
-    assert reading.returncode == 130
+    assert reading.wait(timeout=120) == 130
     assert re.fullmatch("reading with the bundled network .*\nstopped; earlier files are unchanged\n", err)
 
 
