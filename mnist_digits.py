@@ -900,12 +900,11 @@ def find_slope(marks: list[Mark]) -> float:
     return float(np.median(slopes)) if len(slopes) > 3 else 0.0
 
 
-def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
-    """Arrange marks as they are read: rows from top to bottom, each from left to right.
+def rows_along(slope: float, marks: list[Mark]) -> list[list[Mark]]:
+    """Arrange marks in rows that fall by a slope, dy / dx, from top to bottom, each from left to right.
 
     A mark stands in the row of the first, from the tallest down, that its middle is level with.
     """
-    slope = find_slope(marks)
 
     def top(mark: Mark) -> float:  # as it would be if the lines of writing were level
         return mark.box.y - slope * mark.box.x
@@ -920,6 +919,11 @@ def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
             row.append(mark)
     rows.sort(key=lambda row: top(row[0]))
     return [sorted(row, key=lambda mark: mark.box.x) for row in rows]
+
+
+def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
+    """Arrange marks as they are read, in rows that slope, or in level ones if these are fewer."""
+    return min((rows_along(slope, marks) for slope in (find_slope(marks), 0)), key=len)
 
 
 def thicken(ink: np.ndarray) -> np.ndarray:
@@ -2315,10 +2319,11 @@ def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> 
 
 
 def is_remnant(box: Box, certain: list[Box], size: tuple[int, int]) -> bool:
-    """Tell whether a box runs off a page (width, height) and is far from the certain digits: an edge, another line."""
-    reach = max(2, max(size) / 500)
+    """Tell whether a box runs off a page (width, height) and is taller than the certain digits or far from them."""
+    reach = max(2, max(size) / 300)
     inside = min(box.x, box.y) >= reach and box.right <= size[0] - reach and box.bottom <= size[1] - reach
-    return not inside and min(sum(gaps(box, digit)) - digit.h for digit in certain) > 0
+    is_far = min(sum(gaps(box, digit)) - digit.h for digit in certain) > 0
+    return not inside and (is_far or box.h > 1.6 * max(digit.h for digit in certain))
 
 
 def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -2330,10 +2335,11 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
     certain = sorted(compress(boxes, confidence > REREAD_BELOW), key=lambda box: box.h)
     usual = certain[len(certain) // 2].h if certain else heights.max()
     remnant = (heights < 0.15 * usual) | ((confidence < REREAD_BELOW) & (heights < 0.3 * usual) & (widths < usual))
-    if len(certain) > 2:  # a short 1 is a piece of a line, or a comma
-        remnant |= ((confidence < MIN_CONFIDENCE) | (probs.argmax(axis=1) == 1)) & (heights < 0.5 * usual)
-        for index in np.flatnonzero(confidence < REREAD_BELOW):
-            remnant[index] |= is_remnant(boxes[index], certain, size)
+    if len(certain) > 2:  # a short 1 is a piece of a line, or a comma, one at the edge a piece of that
+        unsure, ones = confidence < REREAD_BELOW, probs.argmax(axis=1) == 1
+        remnant |= ((confidence < MIN_CONFIDENCE) | ones) & (heights < 0.5 * usual)
+        for index in np.flatnonzero(unsure | ones):
+            remnant[index] |= is_remnant(boxes[index], [box for box in certain if box is not boxes[index]], size)
     return np.ones(len(boxes), bool) if remnant.all() else ~remnant
 
 
@@ -2364,17 +2370,27 @@ def choose_pieces(pieces: list[Piece], probs: np.ndarray) -> list[int]:
     return best.get(pieces[0].end, (0, [0]))[1]
 
 
+def keep_writing(page: Page, probs: np.ndarray, chosen: list[int]) -> list[int]:
+    """Return the indices of those chosen pieces of a page that are writing, as one alone is in any case."""
+    if len(chosen) < 2:
+        return chosen
+    boxes = [page.pieces[index].box for index in chosen]
+    return list(compress(chosen, is_writing(boxes, probs[chosen], page.size)))
+
+
 def read_page(page: Page, probs: np.ndarray) -> Reading:
     """Read a page from probs (N, 10) of all its pieces."""
-    chosen: list[int] = []
-    start = 0
-    for _, own in groupby(page.pieces, key=lambda piece: piece.mark):
-        pieces = list(own)
-        chosen += [start + index for index in choose_pieces(pieces, probs[start : start + len(pieces)])]
-        start += len(pieces)
-    boxes = [page.pieces[index].box for index in chosen]
-    if len(chosen) > 1:  # one alone is writing in any case
-        chosen = list(compress(chosen, is_writing(boxes, probs[chosen], page.size)))
+    marks, partitions = [], []
+    for _, own in groupby(range(len(page.pieces)), key=lambda index: page.pieces[index].mark):
+        mark = list(own)
+        best = choose_pieces([page.pieces[index] for index in mark], probs[mark])
+        marks.append(mark)
+        partitions.append([mark[index] for index in best])
+    written = set(keep_writing(page, probs, [*chain(*partitions)]))
+    chosen = []
+    for mark, parts in zip(marks, partitions, strict=True):
+        chosen += parts if written.issuperset(parts) else mark[:1]  # a cut that parts no writing off is none
+    chosen = keep_writing(page, probs, chosen)
     rows = [
         [page.pieces[index].box for index in row]
         for _, row in groupby(chosen, key=lambda index: page.pieces[index].row)
@@ -2383,10 +2399,14 @@ def read_page(page: Page, probs: np.ndarray) -> Reading:
 
 
 def evidence(reading: Reading) -> float:
-    """Return how sure the network is of a reading: the mean log-odds of its digits, by their size; 0 if it has none."""
+    """Return how sure the network is of a reading: the mean log-odds of its digits, by their size; 0 if it has none.
+
+    The logarithm of its confidence is added, for a text is right only where the least certain digit is.
+    """
     if not reading.boxes:
         return 0.0
-    return float(np.average(log_odds(reading.probs), weights=[max(box.w, box.h) for box in reading.boxes]))
+    mean = np.average(log_odds(reading.probs), weights=[max(box.w, box.h) for box in reading.boxes])
+    return float(mean) + math.log(reading.confidence)
 
 
 def is_in_doubt(reading: Reading) -> bool:
@@ -2421,7 +2441,7 @@ def can_replace(first: Reading, other: Reading) -> bool:
         if 2 * others < count or not upright or other.confidence < BEYOND_DOUBT:
             return False
     lost = others < np.count_nonzero(find_certain(first) != 1)
-    return not lost and len(certain) >= (0.6 if count > 3 else 1) * count and count >= other.page.way.min_digits
+    return not lost and len(certain) >= 0.6 * count and count >= other.page.way.min_digits
 
 
 def extends(other: Reading, first: Reading) -> bool:
@@ -2461,19 +2481,19 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
         gray, times = open_gray(source)
     except InputError:  # the file is gone since
         return first
-    best, most, before = first, evidence(first) + MARGIN, len(first.boxes)
+    best, most = first, evidence(first) + MARGIN
     ways = OTHER_WAYS if max(gray.shape) > TINY_SIDE else (*OTHER_WAYS, SOFT)
     pages = [lay_out(first.page.path, gray, times, one, explain, way) for way in ways]
     new = [page for page in pages if len(page.digits) >= page.way.min_digits]
     new = [page for page in new if not np.array_equal(page.digits, first.page.digits)]
     if not new:
         return first
-    least = max(first.confidence, MIN_CONFIDENCE) if before == 1 else MIN_CONFIDENCE  # one below it replaces nothing
+    alone = len(first.boxes) == 1
+    least = max(first.confidence, MIN_CONFIDENCE) if alone else MIN_CONFIDENCE  # one below it replaces nothing
     for reading in read_pages(new, predict, least):
-        more = max(len(reading.boxes) - before, 0) / before if before else 0  # pieces of digits can be digits, too
-        score = evidence(reading) - 0.7 * more
-        if (can_replace(first, reading) and score > most) or extends(reading, best):
-            best, most = reading, max(most, score)
+        found = evidence(reading)
+        if (can_replace(first, reading) and found > most) or extends(reading, best):
+            best, most = reading, max(most, found)
     return best
 
 
