@@ -521,8 +521,8 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     """Tell the polarity of a gray picture: what differs most from its surroundings is ink, lighter or darker.
 
     The skewness of the deviations from a wide median, which the edge of a shadow leaves as it is, has its sign. Where
-    ink fills nearly half of the picture and the skewness says little, ink is what leaves less room for a disc: strokes
-    are narrower than paper.
+    ink fills nearly half of the picture, the skewness says little. Then the four corners are paper if they are alike;
+    else, ink is what leaves less room for a disc: strokes are narrower than paper.
     """
     alone = max(gray.shape) < ALONE_SIDE  # its ink may fill half of the picture
     small = downsample(gray, 128)  # no detail is asked for, ...
@@ -533,9 +533,15 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     deviation -= deviation.mean()
     square = deviation * deviation
     skewness = float(square @ deviation) / small.size / max(float(square.sum()) / small.size, 1e-4) ** 1.5
-    if abs(skewness) > 0.5:  # ink on less than 38 % of the picture
+    if abs(skewness) > 0.8:
         return skewness > 0
     _, light = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    end = min(light.shape) // 8 + 1
+    corners = np.mean([light[:end, :end], light[:end, -end:], light[-end:, :end], light[-end:, -end:]])
+    if not 0.1 < corners < 0.9:
+        return corners < 0.5
+    if abs(skewness) > 0.5:  # ink on less than 38 % of the picture
+        return skewness > 0
     radius = [cv2.distanceTransform(side, cv2.DIST_L2, 5).max() for side in (light, 1 - light)]
     return radius[0] < radius[1]
 
@@ -597,17 +603,32 @@ def histogram_median(counts: np.ndarray) -> int:
     return int(sums.searchsorted(sums[-1] // 2, side="right"))
 
 
-def measure_grain(counts: np.ndarray) -> tuple[float, float]:
-    """Return what the paper itself shows as ink: its level and the standard deviation of its grain.
+def estimate_spread(counts: np.ndarray) -> tuple[int, float]:
+    """Return the median of values 0, 1, 2, ... that occur so many times each, and their standard deviation from it.
 
-    `counts`, (256,), is how often each value of ink occurs.
+    Outliers hardly change either: the latter is estimated from the median distance.
     """
-    level = histogram_median(counts)
-    if level > 64:  # a bold digit fills more than half of the picture: the median is no paper
-        return 0.0, 0.0
-    deviations = counts[level:].copy()
-    deviations[1 : level + 1] += counts[:level][::-1]
-    return level, 1.48 * histogram_median(deviations)  # 1.48: of a normal distribution
+    middle = histogram_median(counts)
+    distances = np.bincount(np.abs(np.arange(len(counts)) - middle), counts)
+    return middle, 1.48 * histogram_median(distances)  # 1.48: of a normal distribution
+
+
+def measure_grain(ink: np.ndarray) -> tuple[float, float]:
+    """Return what the paper itself shows in ink, (H, W) uint8: its level and the standard deviation of its grain.
+
+    Bold or soft strokes may fill so much of a picture that its median is no paper. Where Otsu's threshold lies within
+    the grain so found, and what rises above it is as wide as strokes are, paper is what lies below the threshold.
+    """
+    counts = cv2.calcHist([ink], [0], None, [256], [0, 256]).ravel()
+    level, grain = estimate_spread(counts)
+    otsu, core = cv2.threshold(ink, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    area = cv2.countNonZero(core)
+    if level + 6 * grain > otsu and area > 0.1 * core.size:
+        wide = cv2.morphologyEx(core, cv2.MORPH_OPEN, disc(max(ink.shape) / 25))
+        if cv2.countNonZero(wide) > 0.8 * area:
+            level, grain = estimate_spread(counts[: int(otsu) + 1])
+            grain = min(grain, (otsu - level) / 12)  # six of these deviations are half-way to the threshold
+    return level, grain
 
 
 def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
@@ -625,7 +646,7 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     if way.blur:
         ink = cv2.GaussianBlur(ink, (0, 0), way.blur * max(side / 100, 0.5))
     counts = cv2.calcHist([ink], [0], None, [256], [0, 256]).ravel()
-    level, grain = measure_grain(counts)
+    level, grain = measure_grain(ink)
     floor = level + way.floor * grain + 4  # 4: a JPEG's faintest blocks
     edge = min(side // 50, min(ink.shape) // 8) if side >= ALONE_SIDE else 0
     inside = slice(edge, ink.shape[0] - edge), slice(edge, ink.shape[1] - edge)
@@ -903,14 +924,16 @@ def find_slope(marks: list[Mark]) -> float:
 def rows_along(slope: float, marks: list[Mark]) -> list[list[Mark]]:
     """Arrange marks in rows that fall by a slope, dy / dx, from top to bottom, each from left to right.
 
-    A mark stands in the row of the first, from the tallest down, that its middle is level with.
+    A mark stands in the row of the first, from the tallest down, that its middle is level with. What is far taller than
+    others, as an edge of the paper is, comes last, for it may be level with several rows.
     """
 
     def top(mark: Mark) -> float:  # as it would be if the lines of writing were level
         return mark.box.y - slope * mark.box.x
 
+    most = 2 * median([mark.box.h for mark in marks])
     rows: list[list[Mark]] = []
-    for mark in sorted(marks, key=lambda mark: mark.box.h, reverse=True):
+    for mark in sorted(marks, key=lambda mark: (mark.box.h > most, -mark.box.h)):
         middle = top(mark) + mark.box.h / 2
         row = next((row for row in rows if top(row[0]) < middle < top(row[0]) + row[0].box.h), None)
         if row is None:

@@ -62,6 +62,26 @@ def test_small_soft_digits_without_margin_are_read(data, tmp_path):
     assert np.mean(np.array(texts) == data.y_test.astype(str)) >= 0.95
 
 
+@pytest.mark.parametrize("side", [50, 140, 400])
+def test_a_bold_and_soft_digit_that_fills_its_picture_is_read(side, data, tmp_path):
+    texts = []
+    for digit in data.x_test[::10]:
+        x, y, w, h = cv2.boundingRect(digit)
+        large = cv2.resize(digit[y : y + h, x : x + w], None, fx=side / max(w, h), fy=side / max(w, h))
+        bold = cv2.dilate(np.pad(large, side // 16), md.disc(0.06 * side))
+        page = 170 - 0.35 * cv2.GaussianBlur(bold.astype(np.float32), (0, 0), 0.04 * side)
+        texts.append(read(tmp_path / "bold.png", page.astype(np.uint8)).text)
+    assert np.mean(np.array(texts) == data.y_test[::10].astype(str)) >= 0.9
+
+
+def test_an_edge_of_the_paper_is_no_1_of_a_sheet(rng, tmp_path):
+    page = plain(600, 800)
+    for y in (60, 240, 420):
+        row_of(page, "3574", 130, y, 60, rng)
+    cv2.fillPoly(page, [np.array([[0, 90], [25, 260], [12, 430], [0, 430]])], (20, 20, 20))
+    assert "".join(read(tmp_path / "edge.png", page).text.split()) == 3 * "3574"
+
+
 def test_most_of_a_page_that_is_no_digit_speaks_against_the_rest():
     probs = np.full((4, 10), 0.1, np.float32)
     probs[0] = np.eye(10)[6]
