@@ -3286,7 +3286,7 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
 
 
 def run_web_page(args: argparse.Namespace, model: Path) -> int:
-    """Serve the page until Ctrl-C, to this machine alone unless a host is given."""
+    """Serve the page until Ctrl-C or another signal to end, to this machine alone unless a host is given."""
     uploads = tempfile.TemporaryDirectory(prefix="mnist_digits-", ignore_cleanup_errors=True)  # nobody else's
     os.environ.setdefault("GRADIO_TEMP_DIR", uploads.name)
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*"}
@@ -3313,6 +3313,9 @@ def run_web_page(args: argparse.Namespace, model: Path) -> int:
         raise InputError(f"{host}:{port}: cannot listen there; try another --host or --port") from err
     say(f"draw at {url}; Ctrl-C ends it")
     say(f"reading with {describe_network(model)}; --model FILE chooses another")
+    for name in ("SIGTERM", "SIGHUP"):  # of `kill` and of a terminal that is closed; Windows lacks the latter
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(1)  # on Windows, nothing longer can be interrupted

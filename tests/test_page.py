@@ -69,9 +69,14 @@ def open_page(browser, address, size=(1280, 900), **visitor):
     page.set_default_timeout(SLOW)
     page.goto(address)
     page.locator("canvas").last.wait_for()
-    page.wait_for_timeout(500)  # until Gradio listens; a visitor takes longer
-    page.evaluate("() => new Promise(requestIdleCallback)")  # on a busy machine, it has not built all of it yet
+    settle(page)
     return page
+
+
+def settle(page):
+    """Wait until Gradio has built what it shows and listens, on a busy machine too; a visitor takes longer."""
+    page.wait_for_timeout(500)
+    page.evaluate("() => new Promise(requestIdleCallback)")
 
 
 def draw(page, digit, touch=False):
@@ -98,6 +103,7 @@ def draw(page, digit, touch=False):
 def upload(page, path):
     """Give the page a picture."""
     page.get_by_role("tab", name="File").click()
+    settle(page)
     page.locator(".block", has_text="Drop a picture here").locator("input[type=file]").set_input_files(path)
 
 
@@ -157,15 +163,16 @@ def test_two_visitors_do_not_mix(page, browser, address):
     other.close()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C otherwise")
-def test_ctrl_c_ends_the_page_and_leaves_no_picture_behind(browser, tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends other signals")
+@pytest.mark.parametrize("end", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_the_page_and_leaves_no_picture_behind(end, browser, tmp_path):
     server, address = serve(tmp_path)
     page = open_page(browser, address)
     upload(page, SAMPLES / "5.png")
     expect_read(page, "5")
     assert list(tmp_path.rglob("5.png"))
     page.close()
-    server.send_signal(signal.SIGINT)
+    server.send_signal(getattr(signal, end))
     assert server.wait(timeout=60) == 0
     assert not list(tmp_path.rglob("*.png"))
 
