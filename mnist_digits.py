@@ -521,8 +521,8 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     """Tell the polarity of a gray picture: what differs most from its surroundings is ink, lighter or darker.
 
     The skewness of the deviations from a wide median, which the edge of a shadow leaves as it is, has its sign. Where
-    ink fills nearly half of the picture, the skewness says little. Then the four corners are paper if they are alike;
-    else, ink is what leaves less room for a disc: strokes are narrower than paper.
+    ink fills nearly half of the picture, the skewness says little, and the corners are paper. On a tiny picture, which
+    the digit may fill, they have to be alike; else, ink is what leaves less room for a disc: it is narrower than paper.
     """
     alone = max(gray.shape) < ALONE_SIDE  # its ink may fill half of the picture
     small = downsample(gray, 128)  # no detail is asked for, ...
@@ -538,7 +538,7 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     _, light = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     end = min(light.shape) // 8 + 1
     corners = np.mean([light[:end, :end], light[:end, -end:], light[-end:, :end], light[-end:, -end:]])
-    if not 0.1 < corners < 0.9:
+    if max(gray.shape) > TINY_SIDE or not 0.1 < corners < 0.9:
         return corners < 0.5
     if abs(skewness) > 0.5:  # ink on less than 38 % of the picture
         return skewness > 0
@@ -2454,14 +2454,14 @@ def can_replace(first: Reading, other: Reading) -> bool:
     """Tell whether a page may be read as another reading has it: one that is mostly certain and loses no certain digit.
 
     A 1 may be lost, for it may be part of another digit. Where more digits are found than before, most are no 1s, for a
-    piece of any stroke looks like one; or half are, narrow and tall, and all are beyond doubt.
+    piece of any stroke looks like one; or half are, or there is only one, narrow and tall, and all are beyond doubt.
     """
     certain, count = find_certain(other), len(other.boxes)
     others = np.count_nonzero(certain != 1)
     if count > len(first.boxes) and 2 * others <= count:
         ones, tallest = compress(other.boxes, other.probs.argmax(axis=1) == 1), max(box.h for box in other.boxes)
         upright = all(box.w < 0.6 * box.h and box.h > 0.75 * tallest for box in ones)
-        if 2 * others < count or not upright or other.confidence < BEYOND_DOUBT:
+        if 2 * others < count > 1 or not upright or other.confidence < BEYOND_DOUBT:
             return False
     lost = others < np.count_nonzero(find_certain(first) != 1)
     return not lost and len(certain) >= 0.6 * count and count >= other.page.way.min_digits

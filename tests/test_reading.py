@@ -62,6 +62,13 @@ def test_small_soft_digits_without_margin_are_read(data, tmp_path):
     assert np.mean(np.array(texts) == data.y_test.astype(str)) >= 0.95
 
 
+def test_a_1_is_found_in_the_noise_of_a_dark_photo(rng, tmp_path):
+    page = plain(400, 260)
+    write(page, pen("1", 200, 24, rng, slant=0), 110, 100, (60, 60, 60))
+    noisy = np.clip(page * 0.8 + rng.normal(0, 28, (400, 260, 1)), 0, 255).astype(np.uint8)
+    assert read(tmp_path / "noise.png", noisy).text == "1"
+
+
 @pytest.mark.parametrize("side", [50, 140, 400])
 def test_a_bold_and_soft_digit_that_fills_its_picture_is_read(side, data, tmp_path):
     texts = []
