@@ -2034,22 +2034,6 @@ def pick_strategy() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
-def prepare(
-    recipe: Recipe, parts: tuple[np.ndarray, ...], devices: int
-) -> tuple[Recipe, tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
-    """Return the recipe, digits and targets to train on, a batch and targets to validate with, fit for devices.
-
-    Each of several devices gets as many digits of a batch as any other: the few too many are left out.
-    """
-
-    def even(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        return tuple(array[: len(array) // devices * devices] for array in arrays)
-
-    x, y, x_validation, y_validation = parts
-    recipe = recipe._replace(batch_size=math.ceil(recipe.batch_size / devices) * devices)
-    return recipe, even(x, ONE_HOT[y]), even(to_batch(x_validation), ONE_HOT[y_validation])
-
-
 def train(
     recipe: Recipe,
     parts: tuple[np.ndarray, ...],
@@ -2069,7 +2053,14 @@ def train(
     keep_memory()
     keras.utils.set_random_seed(seed)
     strategy = pick_strategy()
-    recipe, training, validation = prepare(recipe, parts, devices := strategy.num_replicas_in_sync)
+    devices = strategy.num_replicas_in_sync
+
+    def even(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:  # as many for each device: the few too many are left out
+        return tuple(array[: len(array) // devices * devices] for array in arrays)
+
+    x, y, x_validation, y_validation = parts
+    training, validation = even(x, ONE_HOT[y]), even(to_batch(x_validation), ONE_HOT[y_validation])
+    recipe = recipe._replace(batch_size=math.ceil(recipe.batch_size / devices) * devices)
     steps = math.ceil(len(training[0]) / recipe.batch_size)  # per epoch
     with strategy.scope():
         network = build_network(recipe)
@@ -2193,7 +2184,7 @@ def measure(probs: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     }
 
 
-def test(network: keras.Model, data: Data) -> tuple[np.ndarray, dict[str, Any]]:
+def evaluate(network: keras.Model, data: Data) -> tuple[np.ndarray, dict[str, Any]]:
     """Read a data set's test digits; return their probs (N, 10) and what `measure` finds."""
     probs = network.predict(to_batch(data.x_test), batch_size=1000, verbose=0)
     return probs, measure(probs, data.y_test)
@@ -2424,12 +2415,13 @@ def read_page(page: Page, probs: np.ndarray) -> Reading:
 def evidence(reading: Reading) -> float:
     """Return how sure the network is of a reading: the mean log-odds of its digits, by their size; 0 if it has none.
 
-    The logarithm of its confidence is added, for a text is right only where the least certain digit is.
+    The logarithm of its confidence is added, for a text is right only where the least certain digit is; ink that is
+    left over, which may be part of a digit, counts against it.
     """
     if not reading.boxes:
         return 0.0
     mean = np.average(log_odds(reading.probs), weights=[max(box.w, box.h) for box in reading.boxes])
-    return float(mean) + math.log(reading.confidence)
+    return float(mean) + math.log(reading.confidence) - 0.3 * reading.page.is_ink_left
 
 
 def is_in_doubt(reading: Reading) -> bool:
@@ -2520,7 +2512,7 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
     return best
 
 
-def vote(probs: np.ndarray) -> np.ndarray:
+def downweight(probs: np.ndarray) -> np.ndarray:
     """Return the probs (N, 10) of a page, less certain where most marks are no digits: then the rest hardly are.
 
     A mark counts as a digit in part from a confidence of 0.2, wholly from 0.95.
@@ -2547,8 +2539,8 @@ def read_chunk(
         if is_stopped():
             return []
         reading = read_again(first, source, predict, one, explain) if is_in_doubt(first) else first
-        voted = vote(reading.probs)
-        readings.append(reading._replace(probs=voted, text=to_text(reading.rows, voted, min_confidence)))
+        probs = downweight(reading.probs)
+        readings.append(reading._replace(probs=probs, text=to_text(reading.rows, probs, min_confidence)))
     return readings
 
 
@@ -3057,9 +3049,9 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
     with checkpoint_folder(args, data, recipe) as folder:
         seeds = range(args.seed, args.seed + 1 + args.teachers)
         network, teachers, history, seconds = train_taught(recipe, data, args.validation_split, seeds, folder, say)
-        probs, measured = test(network, data)
+        probs, measured = evaluate(network, data)
         measured |= {
-            "accuracy_of_teachers": test(teachers, data)[1]["accuracy"] if teachers else None,
+            "accuracy_of_teachers": evaluate(teachers, data)[1]["accuracy"] if teachers else None,
             "parameters": network.count_params(),
             "train_seconds": round(seconds, 1),
             "trained": time.strftime("%Y-%m-%d"),

@@ -206,10 +206,19 @@ def large(page: np.ndarray, rng: Rng) -> np.ndarray:
     return ink_on(np.linspace(200, 240, page.shape[1], dtype=np.float32), page, 50)
 
 
+def zoomed(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A bold pen out of focus, the picture cropped close to what it wrote."""
+    bold = cv2.dilate(page, md.disc(6))
+    x, y, w, h = cv2.boundingRect((bold > 0.5).astype(np.uint8))
+    edge = int(rng.integers(3, 10))
+    soft = cv2.GaussianBlur(bold[max(y - edge, 0) : y + h + edge, max(x - edge, 0) : x + w + edge], (0, 0), 4)
+    return ink_on(np.linspace(165, 180, soft.shape[1], dtype=np.float32), soft, 80) + rng.normal(0, 2, soft.shape)
+
+
 Kind = Callable[[np.ndarray, Rng], np.ndarray]
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, ruled, squared),
-    *(form, show_through, desk, blurred, small, large),
+    *(form, show_through, desk, blurred, small, large, zoomed),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
     **{paper.__name__.replace("_", " "): (paper, 0.15, 0) for paper in PAPERS},

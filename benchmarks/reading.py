@@ -6,7 +6,7 @@
     python benchmarks/reading.py --model output/mnist     the network: .keras for the peer, .onnx for us
 
 FOLDER holds any of own/ (one digit), multi/ (several) and nondigit/ (none), each with an index.csv of file, label, ...,
-and sets/semeion.npz with small pictures x and labels y.
+and sets/semeion.npz with small pictures x and labels y. Files of the latter two that begin with x were collected later.
 The peer is "invert and resize": gray, inverted if it is light, the whole picture resized to 28 x 28, all of them in one
 call of Keras's model.predict. "Box and centre" adds MNIST's own geometry to it. What is measured is printed and saved
 in benchmarks/results/reading.json.
@@ -205,6 +205,10 @@ def measure_part(folder: Path, index: list[dict[str, str]], model: Path) -> dict
         else:
             right = [text == label for text, label in zip(read, labels, strict=True)]
         row[name] = round(float(np.mean(right)), 6)
+        if name == "ours" and folder.name != "own":
+            later = [entry["file"].startswith("x") for entry in index]
+            for which, chosen in (("collected first", False), ("collected later", True)):
+                row[which] = [sum(r for r, x in zip(right, later, strict=True) if x is chosen), later.count(chosen)]
     if folder.name == "multi":
         edits = sum(distance(text, label) for text, label in zip(texts["ours"], labels, strict=True))
         row["ours, of digits"] = round(1 - edits / sum(map(len, labels)), 4)

@@ -92,11 +92,11 @@ def test_an_edge_of_the_paper_is_no_1_of_a_sheet(rng, tmp_path):
 def test_most_of_a_page_that_is_no_digit_speaks_against_the_rest():
     probs = np.full((4, 10), 0.1, np.float32)
     probs[0] = np.eye(10)[6]
-    assert md.vote(probs).max() < md.MIN_CONFIDENCE
-    assert np.allclose(md.vote(probs).sum(axis=1), 1)
-    assert np.array_equal(md.vote(probs[:1]), probs[:1])
+    assert md.downweight(probs).max() < md.MIN_CONFIDENCE
+    assert np.allclose(md.downweight(probs).sum(axis=1), 1)
+    assert np.array_equal(md.downweight(probs[:1]), probs[:1])
     mixed = np.concatenate([np.eye(10)[[1, 2, 3, 4]], probs[1:]])
-    assert np.array_equal(md.vote(mixed), mixed)
+    assert np.array_equal(md.downweight(mixed), mixed)
 
 
 def test_an_edge_of_the_paper_does_not_hide_the_digits(rng, tmp_path):
