@@ -617,7 +617,8 @@ def measure_grain(ink: np.ndarray) -> tuple[float, float]:
     """Return what the paper itself shows in ink, (H, W) uint8: its level and the standard deviation of its grain.
 
     Bold or soft strokes may fill so much of a picture that its median is no paper. Where Otsu's threshold lies within
-    the grain so found, and what rises above it is as wide as strokes are, paper is what lies below the threshold.
+    the grain so found, and more than a tenth of the picture rises above it, in pieces as wide as strokes are, paper is
+    what lies below the threshold.
     """
     counts = cv2.calcHist([ink], [0], None, [256], [0, 256]).ravel()
     level, grain = estimate_spread(counts)
@@ -627,7 +628,7 @@ def measure_grain(ink: np.ndarray) -> tuple[float, float]:
         wide = cv2.morphologyEx(core, cv2.MORPH_OPEN, disc(max(ink.shape) / 25))
         if cv2.countNonZero(wide) > 0.8 * area:
             level, grain = estimate_spread(counts[: int(otsu) + 1])
-            grain = min(grain, (otsu - level) / 12)  # six of these deviations are half-way to the threshold
+            grain = min(grain, max(otsu - level, 0) / 12)  # six of these deviations are half-way to the threshold
     return level, grain
 
 
@@ -2054,22 +2055,18 @@ def train(
     keras.utils.set_random_seed(seed)
     strategy = pick_strategy()
     devices = strategy.num_replicas_in_sync
-
-    def even(*arrays: np.ndarray) -> tuple[np.ndarray, ...]:  # as many for each device: the few too many are left out
-        return tuple(array[: len(array) // devices * devices] for array in arrays)
-
-    x, y, x_validation, y_validation = parts
-    training, validation = even(x, ONE_HOT[y]), even(to_batch(x_validation), ONE_HOT[y_validation])
+    x, y, x_validation, y_validation = (array[: len(array) // devices * devices] for array in parts)  # even shares
     recipe = recipe._replace(batch_size=math.ceil(recipe.batch_size / devices) * devices)
-    steps = math.ceil(len(training[0]) / recipe.batch_size)  # per epoch
+    steps = math.ceil(len(x) / recipe.batch_size)  # per epoch
     with strategy.scope():
         network = build_network(recipe)
         compile_network(network, recipe._replace(smoothing=0) if teach else recipe, steps * recipe.epochs)
         done, history = load_checkpoint(network, checkpoint) if checkpoint.is_file() else (0, {})
     history = {name: values[: done // steps] for name, values in history.items()}
-    validation = untuned(tf.data.Dataset.from_tensor_slices(validation).batch(1000 // devices * devices))
+    validation = tf.data.Dataset.from_tensor_slices((to_batch(x_validation), ONE_HOT[y_validation]))
+    validation = untuned(validation.batch(1000 // devices * devices))
     network.fit(
-        stream(partial(make_batches, recipe, *training, seed, done, devices, teach)),
+        stream(partial(make_batches, recipe, x, ONE_HOT[y], seed, done, devices, teach)),
         initial_epoch=done // steps,
         epochs=recipe.epochs,
         steps_per_epoch=steps,
@@ -2332,28 +2329,35 @@ def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> 
     return "\n".join("".join(" " * gap + next(characters) for gap in [False, *find_gaps(row)]) for row in rows)
 
 
-def is_remnant(box: Box, certain: list[Box], size: tuple[int, int]) -> bool:
-    """Tell whether a box runs off a page (width, height) and is taller than the certain digits or far from them."""
+def is_remnant(box: Box, is_certain: bool, certain: list[Box], size: tuple[int, int]) -> bool:
+    """Tell whether a box runs off a page (width, height) and is far taller than all certain digits or far from them.
+
+    One that is certain itself is far only where it stands in no row and no column of theirs.
+    """
     reach = max(2, max(size) / 300)
-    inside = min(box.x, box.y) >= reach and box.right <= size[0] - reach and box.bottom <= size[1] - reach
-    is_far = min(sum(gaps(box, digit)) - digit.h for digit in certain) > 0
-    return not inside and (is_far or box.h > 1.6 * max(digit.h for digit in certain))
+    if min(box.x, box.y) >= reach and box.right <= size[0] - reach and box.bottom <= size[1] - reach:
+        return False
+    others = [digit for digit in certain if digit is not box]
+    is_far = all(sum(gaps(box, digit)) > digit.h for digit in others)
+    is_apart = not is_certain or all(min(gaps(box, digit)) > 0 for digit in others)
+    return (is_far and is_apart) or box.h > 1.6 * max(digit.h for digit in others)
 
 
 def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Tell which boxes on a page (width, height) hold writing, from probs (N, 10): (N,) bool, not all of them False.
 
-    What is in doubt and small beside the certain digits, or runs off the page, is a remnant of something else.
+    What is in doubt and small beside the certain digits, or runs off the page, is a remnant of something else; so is a
+    short 1, or one that runs off the page, for it may be part of any line.
     """
     confidence, (_, _, widths, heights) = probs.max(axis=1), np.array(boxes).T
     certain = sorted(compress(boxes, confidence > REREAD_BELOW), key=lambda box: box.h)
     usual = certain[len(certain) // 2].h if certain else heights.max()
     remnant = (heights < 0.15 * usual) | ((confidence < REREAD_BELOW) & (heights < 0.3 * usual) & (widths < usual))
-    if len(certain) > 2:  # a short 1 is a piece of a line, or a comma, one at the edge a piece of that
+    if len(certain) > 2:
         unsure, ones = confidence < REREAD_BELOW, probs.argmax(axis=1) == 1
         remnant |= ((confidence < MIN_CONFIDENCE) | ones) & (heights < 0.5 * usual)
         for index in np.flatnonzero(unsure | ones):
-            remnant[index] |= is_remnant(boxes[index], [box for box in certain if box is not boxes[index]], size)
+            remnant[index] |= is_remnant(boxes[index], not unsure[index], certain, size)
     return np.ones(len(boxes), bool) if remnant.all() else ~remnant
 
 
@@ -2403,7 +2407,7 @@ def read_page(page: Page, probs: np.ndarray) -> Reading:
     written = set(keep_writing(page, probs, [*chain(*partitions)]))
     chosen = []
     for mark, parts in zip(marks, partitions, strict=True):
-        chosen += parts if written.issuperset(parts) else mark[:1]  # a cut that parts no writing off is none
+        chosen += parts if written.issuperset(parts) else mark[:1]  # uncut, where a part is no writing
     chosen = keep_writing(page, probs, chosen)
     rows = [
         [page.pieces[index].box for index in row]
@@ -2421,7 +2425,7 @@ def evidence(reading: Reading) -> float:
     if not reading.boxes:
         return 0.0
     mean = np.average(log_odds(reading.probs), weights=[max(box.w, box.h) for box in reading.boxes])
-    return float(mean) + math.log(reading.confidence) - 0.3 * reading.page.is_ink_left
+    return float(mean) + math.log(max(reading.confidence, 1e-4)) - 0.3 * reading.page.is_ink_left
 
 
 def is_in_doubt(reading: Reading) -> bool:
@@ -2446,7 +2450,8 @@ def can_replace(first: Reading, other: Reading) -> bool:
     """Tell whether a page may be read as another reading has it: one that is mostly certain and loses no certain digit.
 
     A 1 may be lost, for it may be part of another digit. Where more digits are found than before, most are no 1s, for a
-    piece of any stroke looks like one; or half are, or there is only one, narrow and tall, and all are beyond doubt.
+    piece of any stroke looks like one; or half are, or a 1 is alone: then the 1s are narrow and tall and all is beyond
+    doubt.
     """
     certain, count = find_certain(other), len(other.boxes)
     others = np.count_nonzero(certain != 1)
@@ -2504,7 +2509,7 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
     if not new:
         return first
     alone = len(first.boxes) == 1
-    least = max(first.confidence, MIN_CONFIDENCE) if alone else MIN_CONFIDENCE  # one below it replaces nothing
+    least = max(first.confidence, MIN_CONFIDENCE) if alone else MIN_CONFIDENCE  # what is below hardly replaces it
     for reading in read_pages(new, predict, least):
         found = evidence(reading)
         if (can_replace(first, reading) and found > most) or extends(reading, best):
@@ -3306,8 +3311,9 @@ def run_web_page(args: argparse.Namespace, model: Path) -> int:
     say(f"draw at {url}; Ctrl-C ends it")
     say(f"reading with {describe_network(model)}; --model FILE chooses another")
     for name in ("SIGTERM", "SIGHUP"):  # of `kill` and of a terminal that is closed; Windows lacks the latter
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it
+            signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
         while True:
             time.sleep(1)  # on Windows, nothing longer can be interrupted

@@ -6,7 +6,8 @@
     python benchmarks/reading.py --model output/mnist     the network: .keras for the peer, .onnx for us
 
 FOLDER holds any of own/ (one digit), multi/ (several) and nondigit/ (none), each with an index.csv of file, label, ...,
-and sets/semeion.npz with small pictures x and labels y. Files of the latter two that begin with x were collected later.
+and sets/semeion.npz with small pictures x and labels y. In multi/ and nondigit/, files that begin with x were collected
+later.
 The peer is "invert and resize": gray, inverted if it is light, the whole picture resized to 28 x 28, all of them in one
 call of Keras's model.predict. "Box and centre" adds MNIST's own geometry to it. What is measured is printed and saved
 in benchmarks/results/reading.json.

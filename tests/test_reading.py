@@ -81,6 +81,17 @@ def test_a_bold_and_soft_digit_that_fills_its_picture_is_read(side, data, tmp_pa
     assert np.mean(np.array(texts) == data.y_test[::10].astype(str)) >= 0.9
 
 
+@pytest.mark.parametrize("text", ["1735", "3571"])
+def test_a_1_at_the_edge_of_a_picture_is_read_in_its_row(text, data, tmp_path):
+    cells = np.full((28, 0), 0, np.uint8)
+    for label in text:
+        digit = data.x_test[data.y_test == int(label)][3]
+        x, _, w, _ = cv2.boundingRect(digit)
+        cells = np.hstack([cells, digit[:, x : x + w], np.zeros((28, 26), np.uint8)])
+    page = 255 - cv2.resize(cells[4:24, :-26], None, fx=4, fy=4)
+    assert "".join(read(tmp_path / "tight.png", page).text.split()) == text
+
+
 def test_an_edge_of_the_paper_is_no_1_of_a_sheet(rng, tmp_path):
     page = plain(600, 800)
     for y in (60, 240, 420):
