@@ -521,8 +521,9 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     """Tell the polarity of a gray picture: what differs most from its surroundings is ink, lighter or darker.
 
     The skewness of the deviations from a wide median, which the edge of a shadow leaves as it is, has its sign. Where
-    ink fills nearly half of the picture, the skewness says little, and the corners are paper. On a tiny picture, which
-    the digit may fill, they have to be alike; else, ink is what leaves less room for a disc: it is narrower than paper.
+    ink fills nearly half of the picture, the skewness says little, and the corners are paper. The digit may fill a tiny
+    picture and its corners: where these differ, a lower skewness has to do, or else ink is what leaves less room for a
+    disc, for strokes are narrower than paper.
     """
     alone = max(gray.shape) < ALONE_SIDE  # its ink may fill half of the picture
     small = downsample(gray, 128)  # no detail is asked for, ...
@@ -533,14 +534,14 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     deviation -= deviation.mean()
     square = deviation * deviation
     skewness = float(square @ deviation) / small.size / max(float(square.sum()) / small.size, 1e-4) ** 1.5
-    if abs(skewness) > 0.8:
+    if abs(skewness) > 0.8:  # ink on less than 31 % of the picture
         return skewness > 0
     _, light = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     end = min(light.shape) // 8 + 1
     corners = np.mean([light[:end, :end], light[:end, -end:], light[-end:, :end], light[-end:, -end:]])
     if max(gray.shape) > TINY_SIDE or not 0.1 < corners < 0.9:
         return corners < 0.5
-    if abs(skewness) > 0.5:  # ink on less than 38 % of the picture
+    if abs(skewness) > 0.5:  # 38 %
         return skewness > 0
     radius = [cv2.distanceTransform(side, cv2.DIST_L2, 5).max() for side in (light, 1 - light)]
     return radius[0] < radius[1]
@@ -613,14 +614,15 @@ def estimate_spread(counts: np.ndarray) -> tuple[int, float]:
     return middle, 1.48 * histogram_median(distances)  # 1.48: of a normal distribution
 
 
-def measure_grain(ink: np.ndarray) -> tuple[float, float]:
+def measure_grain(ink: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     """Return what the paper itself shows in ink, (H, W) uint8: its level and the standard deviation of its grain.
+
+    `counts`, (256,), is how often each value of the ink occurs.
 
     Bold or soft strokes may fill so much of a picture that its median is no paper. Where Otsu's threshold lies within
     the grain so found, and more than a tenth of the picture rises above it, in pieces as wide as strokes are, paper is
     what lies below the threshold.
     """
-    counts = cv2.calcHist([ink], [0], None, [256], [0, 256]).ravel()
     level, grain = estimate_spread(counts)
     otsu, core = cv2.threshold(ink, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     area = cv2.countNonZero(core)
@@ -647,7 +649,7 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     if way.blur:
         ink = cv2.GaussianBlur(ink, (0, 0), way.blur * max(side / 100, 0.5))
     counts = cv2.calcHist([ink], [0], None, [256], [0, 256]).ravel()
-    level, grain = measure_grain(ink)
+    level, grain = measure_grain(ink, counts)
     floor = level + way.floor * grain + 4  # 4: a JPEG's faintest blocks
     edge = min(side // 50, min(ink.shape) // 8) if side >= ALONE_SIDE else 0
     inside = slice(edge, ink.shape[0] - edge), slice(edge, ink.shape[1] - edge)
@@ -892,8 +894,8 @@ def drop_form(marks: list[Mark]) -> list[Mark]:
     lines = find_printed(marks, bodies, tall)
     for line in lines:
         marks = [left for mark in marks if (left := erase_printed(mark, line))]
-    bodies = find_bodies(marks)
-    if not lines or not bodies:
+    bodies = find_bodies(marks) if lines else []
+    if not bodies:
         return marks
     thickness = 1.5 * min(box.h for line in lines for box in line) + 1
     left, right = min(body.x for body in bodies) + 0.1 * tall, max(body.right for body in bodies) - 0.1 * tall
@@ -2404,7 +2406,7 @@ def read_page(page: Page, probs: np.ndarray) -> Reading:
         best = choose_pieces([page.pieces[index] for index in mark], probs[mark])
         marks.append(mark)
         partitions.append([mark[index] for index in best])
-    written = set(keep_writing(page, probs, [*chain(*partitions)]))
+    written = set(keep_writing(page, probs, list(chain(*partitions))))
     chosen = []
     for mark, parts in zip(marks, partitions, strict=True):
         chosen += parts if written.issuperset(parts) else mark[:1]  # uncut, where a part is no writing
@@ -2454,13 +2456,14 @@ def can_replace(first: Reading, other: Reading) -> bool:
     doubt.
     """
     certain, count = find_certain(other), len(other.boxes)
-    others = np.count_nonzero(certain != 1)
-    if count > len(first.boxes) and 2 * others <= count:
+    non_ones = np.count_nonzero(certain != 1)
+    if count > len(first.boxes) and 2 * non_ones <= count:
         ones, tallest = compress(other.boxes, other.probs.argmax(axis=1) == 1), max(box.h for box in other.boxes)
         upright = all(box.w < 0.6 * box.h and box.h > 0.75 * tallest for box in ones)
-        if 2 * others < count > 1 or not upright or other.confidence < BEYOND_DOUBT:
+        few = count > 1 and 2 * non_ones < count
+        if few or not upright or other.confidence < BEYOND_DOUBT:
             return False
-    lost = others < np.count_nonzero(find_certain(first) != 1)
+    lost = non_ones < np.count_nonzero(find_certain(first) != 1)
     return not lost and len(certain) >= 0.6 * count and count >= other.page.way.min_digits
 
 

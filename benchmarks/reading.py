@@ -207,9 +207,9 @@ def measure_part(folder: Path, index: list[dict[str, str]], model: Path) -> dict
             right = [text == label for text, label in zip(read, labels, strict=True)]
         row[name] = round(float(np.mean(right)), 6)
         if name == "ours" and folder.name != "own":
-            later = [entry["file"].startswith("x") for entry in index]
-            for which, chosen in (("collected first", False), ("collected later", True)):
-                row[which] = [sum(r for r, x in zip(right, later, strict=True) if x is chosen), later.count(chosen)]
+            later = np.array([entry["file"].startswith("x") for entry in index])
+            for which, chosen in (("collected first", ~later), ("collected later", later)):
+                row[which] = [int(np.compress(chosen, right).sum()), int(chosen.sum())]
     if folder.name == "multi":
         edits = sum(distance(text, label) for text, label in zip(texts["ours"], labels, strict=True))
         row["ours, of digits"] = round(1 - edits / sum(map(len, labels)), 4)

@@ -386,16 +386,16 @@ def test_pictures_at_an_address_are_read(monkeypatch):
 def test_ctrl_c_leaves_whole_lines(pictures, tmp_path):
     (tmp_path / "paths").write_text(f"{SAMPLE}\n" * 100_000)
     command = [sys.executable, str(ROOT / "mnist_digits.py"), *pictures, "--json", "--model", str(md.BUNDLED)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
     with (tmp_path / "paths").open() as paths:
-        reading = subprocess.Popen(command, stdin=paths, **pipes)
+        reading = subprocess.Popen(command, stdin=paths, bufsize=0, **pipes)  # readline() takes no more than its line
     lines = [reading.stdout.readline()]
     os.killpg(reading.pid, signal.SIGINT)  # as a terminal does, to all that belong to the command
-    lines += reading.stdout.readlines()  # communicate() would pass over what readline() has buffered
-    err = reading.stderr.read()
+    out, err = reading.communicate(timeout=120)
+    lines += out.splitlines()
     assert {json.loads(line)["text"] for line in lines} == {"4"}
-    assert reading.wait(timeout=120) == 130
-    assert re.fullmatch("reading with the bundled network .*\nstopped; earlier files are unchanged\n", err)
+    assert reading.returncode == 130
+    assert re.fullmatch("reading with the bundled network .*\nstopped; earlier files are unchanged\n", err.decode())
 
 
 def test_many_pictures_are_read_in_order_by_several_processes():

@@ -34,7 +34,7 @@ def test_a_faint_digit_beside_bold_ones_is_not_lost(faint, place, rng, tmp_path)
     page = plain(200, 740, (245, 245, 245))
     for other, label in enumerate("36582"):
         row_of(page, label, 40 + 130 * other, 40, faint if other == place else 60, rng)
-    assert "".join(read(tmp_path / "faint.png", page).text.split()) == "36582"
+    assert read(tmp_path / "faint.png", page).characters == "36582"
 
 
 @pytest.mark.parametrize("grain", [6, 12, 18])
@@ -83,13 +83,13 @@ def test_a_bold_and_soft_digit_that_fills_its_picture_is_read(side, data, tmp_pa
 
 @pytest.mark.parametrize("text", ["1735", "3571"])
 def test_a_1_at_the_edge_of_a_picture_is_read_in_its_row(text, data, tmp_path):
-    cells = np.full((28, 0), 0, np.uint8)
+    cells = np.zeros((28, 0), np.uint8)
     for label in text:
         digit = data.x_test[data.y_test == int(label)][3]
         x, _, w, _ = cv2.boundingRect(digit)
         cells = np.hstack([cells, digit[:, x : x + w], np.zeros((28, 26), np.uint8)])
     page = 255 - cv2.resize(cells[4:24, :-26], None, fx=4, fy=4)
-    assert "".join(read(tmp_path / "tight.png", page).text.split()) == text
+    assert read(tmp_path / "tight.png", page).characters == text
 
 
 def test_an_edge_of_the_paper_is_no_1_of_a_sheet(rng, tmp_path):
@@ -97,7 +97,7 @@ def test_an_edge_of_the_paper_is_no_1_of_a_sheet(rng, tmp_path):
     for y in (60, 240, 420):
         row_of(page, "3574", 130, y, 60, rng)
     cv2.fillPoly(page, [np.array([[0, 90], [25, 260], [12, 430], [0, 430]])], (20, 20, 20))
-    assert "".join(read(tmp_path / "edge.png", page).text.split()) == 3 * "3574"
+    assert read(tmp_path / "edge.png", page).characters == 3 * "3574"
 
 
 def test_most_of_a_page_that_is_no_digit_speaks_against_the_rest():
