@@ -862,7 +862,10 @@ def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list
             lines.append([box])
 
     def is_printed(line: list[Box]) -> bool:
-        is_free = any(box.w > 0.8 * tall or not any(belongs(box, body, tall) for body in bodies) for box in line)
+        owners = [[body for body in bodies if belongs(box, body, tall)] for box in line]
+        is_bar = [own and box.w < 0.8 * tall and box.y < own[0].bottom - 0.1 * tall for box, own in zip(line, owners)]
+        away = max((abs(a.y + a.h / 2 - b.y - b.h / 2) for a, b in pairwise(line)), default=0)
+        is_free = not all(is_bar) or (len(line) > 2 and away < 0.04 * tall)
         return is_free and line[-1].right - line[0].x > 1.5 * tall
 
     return [line for line in lines if is_printed(line)]
@@ -901,7 +904,7 @@ def drop_form(marks: list[Mark]) -> list[Mark]:
     left, right = min(body.x for body in bodies) + 0.1 * tall, max(body.right for body in bodies) - 0.1 * tall
 
     def is_edge(box: Box) -> bool:
-        return box.w < thickness and box.h > 1.5 * box.w and not left < box.x + box.w / 2 < right
+        return box.w < thickness and not left < box.x + box.w / 2 < right
 
     return [mark for mark in marks if not is_edge(mark.box)]
 

@@ -168,6 +168,23 @@ def form(page: np.ndarray, rng: Rng) -> np.ndarray:
     return picture
 
 
+def dropout(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A form whose printed boxes were filtered out, but for pieces of their lines above and below the digits."""
+    picture = ink_on(250, page, 30)
+    edges = np.flatnonzero(np.diff((page > 0.5).any(axis=1), prepend=False, append=False))
+    thickness, pen = int(rng.integers(2, 6)), rng.uniform(30, 150)
+    for top, bottom in edges.reshape(-1, 2):
+        away = round((bottom - top) * rng.uniform(0.04, 0.12))
+        for y in (top - away - thickness, bottom + away):
+            x = int(rng.integers(0, 150))
+            while x < page.shape[1]:
+                length = int(rng.integers(8, 60))
+                if 0 <= y < len(page) - thickness:
+                    picture[y : y + thickness, x : x + length] = pen
+                x += length + int(rng.integers(10, 200))
+    return picture
+
+
 def show_through(page: np.ndarray, rng: Rng) -> np.ndarray:
     """Print of the other side that shows through the paper."""
     back = np.zeros(page.shape, np.uint8)
@@ -218,7 +235,7 @@ def zoomed(page: np.ndarray, rng: Rng) -> np.ndarray:
 Kind = Callable[[np.ndarray, Rng], np.ndarray]
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, ruled, squared),
-    *(form, show_through, desk, blurred, small, large, zoomed),
+    *(form, dropout, show_through, desk, blurred, small, large, zoomed),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
     **{paper.__name__.replace("_", " "): (paper, 0.15, 0) for paper in PAPERS},
