@@ -160,6 +160,11 @@ class Box(NamedTuple):
         """The first line below it."""
         return self.y + self.h
 
+    @property
+    def middle(self) -> float:
+        """The line half-way down."""
+        return self.y + self.h / 2
+
 
 class Mark(NamedTuple):
     """Ink that belongs together, and where it stands."""
@@ -598,6 +603,11 @@ def stroke_width(core: np.ndarray) -> float:
     return max(4 * float(distance.sum()) / max(cv2.countNonZero(distance), 1) - 1, 1.0)
 
 
+def pen_width(marks: list[Mark]) -> float:
+    """Return the median width of the strokes of marks, in pixels."""
+    return median([stroke_width((mark.ink >= CORE).astype(np.uint8)) for mark in marks])
+
+
 def histogram_median(counts: np.ndarray) -> int:
     """Return the median of values 0, 1, 2, ... that occur so many times each, the upper one of two."""
     sums = counts.cumsum()
@@ -851,24 +861,34 @@ def find_bodies(marks: list[Mark]) -> list[Box]:
 
 
 def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list[Box]]:
-    """Return the printed lines among marks, each as its thin level pieces: several, not all of them bars of digits."""
-    flat = [mark.box for mark in marks if mark.box.w > 2 * mark.box.h and mark.box.h < 0.2 * tall]
-    lines: list[list[Box]] = []
-    for box in sorted(flat):
-        line = next((line for line in lines if abs(line[-1].y + line[-1].h / 2 - box.y - box.h / 2) < 0.1 * tall), None)
+    """Return the printed lines among marks, each as its thin level pieces: several, not all of them bars of digits.
+
+    What lies below a digit is no bar of it, and bars in a row are neither quite level nor thinner than the pen.
+    """
+    flat = [mark for mark in marks if mark.box.w > 2 * mark.box.h and mark.box.h < 0.2 * tall]
+    lines: list[list[Mark]] = []
+    for mark in sorted(flat, key=lambda mark: mark.box):
+        line = next((line for line in lines if abs(line[-1].box.middle - mark.box.middle) < 0.1 * tall), None)
         if line:
-            line.append(box)
+            line.append(mark)
         else:
-            lines.append([box])
+            lines.append([mark])
 
-    def is_printed(line: list[Box]) -> bool:
-        owners = [[body for body in bodies if belongs(box, body, tall)] for box in line]
-        is_bar = [own and box.w < 0.8 * tall and box.y < own[0].bottom - 0.1 * tall for box, own in zip(line, owners)]
-        away = max((abs(a.y + a.h / 2 - b.y - b.h / 2) for a, b in pairwise(line)), default=0)
-        is_free = not all(is_bar) or (len(line) > 2 and away < 0.04 * tall)
-        return is_free and line[-1].right - line[0].x > 1.5 * tall
+    def is_bar(box: Box) -> bool:
+        body = next((body for body in bodies if belongs(box, body, tall)), None)
+        return body is not None and box.w < 0.8 * tall and box.y < body.bottom - 0.1 * tall
 
-    return [line for line in lines if is_printed(line)]
+    def is_printed(line: list[Mark]) -> bool:
+        boxes = [mark.box for mark in line]
+        if boxes[-1].right - boxes[0].x < 1.5 * tall:
+            return False
+        if not all(map(is_bar, boxes)):
+            return True
+        steps = [abs(a.middle - b.middle) for a, b in pairwise(boxes)]
+        return len(line) > 2 and max(steps) < 0.04 * tall and pen_width(line) < 0.7 * pen_width(written)
+
+    written = [mark for mark in marks if mark.box in bodies]
+    return [[mark.box for mark in line] for line in lines if is_printed(line)]
 
 
 def erase_printed(mark: Mark, line: list[Box]) -> Mark | None:

@@ -16,6 +16,12 @@ for screen in ("DISPLAY", "WAYLAND_DISPLAY"):
     os.environ.pop(screen, None)
 
 
+def read_one(picture, **how):
+    """Read one picture; return its reading."""
+    (reading,) = mnist_digits.read_pictures(picture, **how)
+    return reading
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)

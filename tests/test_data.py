@@ -30,6 +30,16 @@ def idx(array, code):
     return header + array.astype({8: ">u1", 12: ">i4"}[code]).tobytes()
 
 
+def save_idx(folder, zipped=False):
+    x, y = small_set()
+    for part in ("train", "t10k"):
+        for kind, array in (("images-idx3", x), ("labels-idx1", y)):
+            content = idx(array, 8)
+            path = folder / f"{part}-{kind}-ubyte{'.gz' if zipped else ''}"
+            path.write_bytes(gzip.compress(content) if zipped else content)
+    return x, y
+
+
 def test_an_npz_file_in_keras_layout_loads(tmp_path):
     data = md.load_data(save_npz(tmp_path / "mine.npz"))
     assert data.name == "mine"
@@ -39,12 +49,7 @@ def test_an_npz_file_in_keras_layout_loads(tmp_path):
 
 @pytest.mark.parametrize("zipped", [False, True])
 def test_the_four_original_files_load(zipped, tmp_path):
-    x, y = small_set()
-    for part in ("train", "t10k"):
-        for kind, array in (("images-idx3", x), ("labels-idx1", y)):
-            content = idx(array, 8)
-            path = tmp_path / f"{part}-{kind}-ubyte{'.gz' if zipped else ''}"
-            path.write_bytes(gzip.compress(content) if zipped else content)
+    x, y = save_idx(tmp_path, zipped)
     data = md.load_data(str(tmp_path))
     assert np.array_equal(data.x_train, x)
     assert np.array_equal(data.y_test, y)
@@ -115,16 +120,24 @@ def test_pickled_truncated_and_incomplete_files_are_refused(tmp_path):
             md.load_data(str(tmp_path / path))
 
 
-def test_an_idx_file_of_the_wrong_length_is_refused(tmp_path):
-    (tmp_path / "short").write_bytes(idx(X, 8)[:-1])
-    (tmp_path / "long").write_bytes(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**32 - 1, 28, 28))
-    (tmp_path / "packed.gz").write_bytes(gzip.compress(idx(X, 8) + bytes(10**8)))
-    (tmp_path / "other").write_bytes(b"PK\3\4")
-    (tmp_path / "axes").write_bytes(bytes([0, 0, 8, 255]) + bytes(4 * 255))
-    (tmp_path / "empty").touch()
-    for path in tmp_path.iterdir():
-        with pytest.raises(md.InputError, match="download it again"):
-            md.read_idx(path)
+BAD_IDX_FILES = {
+    "short": idx(X, 8)[:-1],
+    "long": bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**32 - 1, 28, 28),
+    "packed": gzip.compress(idx(X, 8) + bytes(10**8)),
+    "other": b"PK\3\4",
+    "axes": bytes([0, 0, 8, 255]) + bytes(4 * 255),
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("name", BAD_IDX_FILES)
+def test_an_idx_file_of_the_wrong_length_is_refused(name, tmp_path):
+    save_idx(tmp_path)
+    bad = tmp_path / ("train-images-idx3-ubyte" + ".gz" * (name == "packed"))
+    (tmp_path / "train-images-idx3-ubyte").unlink()
+    bad.write_bytes(BAD_IDX_FILES[name])
+    with pytest.raises(md.InputError, match="download it again"):
+        md.load_data(str(tmp_path))
 
 
 def test_where_mnist_cannot_be_downloaded_its_part_on_every_machine_takes_its_place(tmp_path):

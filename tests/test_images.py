@@ -2,12 +2,12 @@
 
 import os
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from conftest import read_one
 from draw_samples import STROKES, pen, plain, shaded, write
 
 import mnist_digits as md
@@ -52,17 +52,17 @@ DISGUISES = {
 def test_a_digit_comes_back_from_any_disguise(disguise, digits, tmp_path):
     differences = []
     for digit in digits[:40]:
-        page = md.open_page(save(tmp_path / "digit.png", DISGUISES[disguise](enlarged(digit))))
-        assert len(page.digits) == 1
-        differences.append(np.abs(page.digits[0].astype(int) - digit).mean())
+        reading = read_one(save(tmp_path / "digit.png", DISGUISES[disguise](enlarged(digit))))
+        assert len(reading.digits) == 1
+        differences.append(np.abs(reading.digits[0].astype(int) - digit).mean())
     assert np.median(differences) < 4, "a shift by one pixel makes about 20"
     assert max(differences) < 20
 
 
 def test_mnist_itself_comes_back_through_the_geometry(data, tmp_path):
     digits = data.x_test[::5]
-    pages = [md.open_page(save(tmp_path / "digit.png", enlarged(digit))) for digit in digits]
-    alone = [(page.digits[0], digit) for page, digit in zip(pages, digits, strict=True) if len(page.digits) == 1]
+    readings = [read_one(save(tmp_path / "digit.png", enlarged(digit))) for digit in digits]
+    alone = [(found.digits[0], digit) for found, digit in zip(readings, digits, strict=True) if len(found.digits) == 1]
     differences = [np.abs(found.astype(int) - digit).mean() for found, digit in alone]
     assert len(alone) >= 196, "a few digits of MNIST are torn in two"
     assert np.median(differences) < 5
@@ -70,7 +70,8 @@ def test_mnist_itself_comes_back_through_the_geometry(data, tmp_path):
 
 def test_the_centre_of_mass_falls_on_pixel_14(rng):
     for label in STROKES:
-        digit = md.fit_digit((255 * pen(label, 300, 25, rng)).astype(np.uint8))
+        ink = np.pad((255 * pen(label, 300, 25, rng)).astype(np.uint8), 60)
+        (digit,) = read_one(255 - ink).digits
         moments = cv2.moments(digit)
         assert abs(moments["m10"] / moments["m00"] - 14) < 0.6
         assert abs(moments["m01"] / moments["m00"] - 14) < 0.6
@@ -78,35 +79,33 @@ def test_the_centre_of_mass_falls_on_pixel_14(rng):
         assert max(cv2.boundingRect(digit)[2:]) == 20
 
 
-def test_an_error_is_drawn_as_it_is(tmp_path):
-    (reading,) = md.read_pictures(r"file:///nowhere/$\frac$.png")
-    assert "$" in reading.error
-    md.save_figure(md.draw_readings([reading]), tmp_path / "plot.png")
+def test_an_error_is_drawn_as_it_is(tmp_path, capsys):
+    plot = tmp_path / "plot.png"
+    assert md.main([r"file:///nowhere/$\frac$.png", "--plot", str(plot)]) == 1
+    assert "$" in capsys.readouterr().err
+    assert plot.is_file()
 
 
 @pytest.mark.parametrize("name", ["ünïcödé 数字.png", "two words.png", "quote'd $x$.png"])
 def test_any_file_name_is_opened(name, tmp_path, rng):
     page = plain(100, 100)
     write(page, pen("3", 60, 6, rng), 20, 15, (0, 0, 0))
-    assert md.open_page(save(tmp_path / name, page)).error is None
+    assert read_one(save(tmp_path / name, page)).error is None
 
 
 def test_boxes_are_in_the_pixels_of_the_picture_itself(tmp_path, rng):
     page = shaded(2000, 3000, rng)
     drawn = pen("4", 600, 40, rng)
     write(page, drawn, 1500, 700, (60, 30, 20))
-    (piece,) = md.open_page(save(tmp_path / "large.jpg", page)).pieces
-    assert np.allclose(piece.box, (1500, 700, *drawn.shape[::-1]), atol=45), "half a stroke's width for the grey rim"
+    (box,) = read_one(save(tmp_path / "large.jpg", page)).boxes
+    assert np.allclose(box, (1500, 700, *drawn.shape[::-1]), atol=45), "half a stroke's width for the grey rim"
 
 
 def test_digits_are_found_in_reading_order(tmp_path, rng):
     page = plain(420, 600)
     for place, label in enumerate("123456"):
         write(page, pen(label, 120, 10, rng, slant=0.05), 40 + place % 3 * 180, 40 + place // 3 * 190, (0, 0, 0))
-    pieces = md.open_page(save(tmp_path / "page.png", page)).pieces
-    assert [piece.row for piece in pieces] == [0, 0, 0, 1, 1, 1]
-    assert all(left.box.x < right.box.x for left, right in pairwise(pieces) if left.row == right.row)
-    assert pieces[0].box.y < pieces[3].box.y
+    assert read_one(save(tmp_path / "page.png", page)).text == "123\n456"
 
 
 COLORS = {"yellow on white": ((0, 230, 255), (255, 255, 255)), "red on green": ((40, 60, 230), (60, 140, 60))}
@@ -120,7 +119,7 @@ def test_ink_is_told_from_paper_by_its_colour_too(colors, suffix, tmp_path, rng)
     page, black = plain(260, 260, paper), plain(260, 260)
     write(page, drawn, 60, 40, ink)
     write(black, drawn, 60, 40, (0, 0, 0))
-    found, expected = (md.open_page(save(tmp_path / f"page{suffix}", picture)) for picture in (page, black))
+    found, expected = (read_one(save(tmp_path / f"page{suffix}", picture)) for picture in (page, black))
     assert found.error is None
     assert np.abs(found.digits[0].astype(int) - expected.digits[0]).mean() < 12
 
@@ -128,14 +127,13 @@ def test_ink_is_told_from_paper_by_its_colour_too(colors, suffix, tmp_path, rng)
 @pytest.mark.parametrize("shape", [(1, 100_000), (60_000, 1), (7, 10_000), (2, 2), (1, 30)])
 def test_strips_are_looked_at_without_harm(shape, tmp_path, rng):
     for picture in (np.zeros(shape, np.uint8), rng.integers(0, 256, shape, dtype=np.uint8)):
-        page = md.open_page(save(tmp_path / "strip.png", picture))
-        assert page.error or len(page.digits)
+        reading = read_one(save(tmp_path / "strip.png", picture))
+        assert reading.error or len(reading.digits)
 
 
 def test_impossible_names_are_told():
     for name in ("", "a" * 300, "nul\0.png"):
-        (path,) = md.picture_paths([name])
-        assert md.open_page(path).error
+        assert read_one(name).error
 
 
 BAD_FILES = {
@@ -153,16 +151,16 @@ def test_a_bad_file_is_told_in_one_sentence(name, tmp_path):
     content, sentence = BAD_FILES[name]
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    page = md.open_page(str(tmp_path / name))
-    assert page.error.startswith(sentence)
-    assert "\n" not in page.error
-    assert not len(page.digits)
+    reading = read_one(tmp_path / name)
+    assert reading.error.startswith(sentence)
+    assert "\n" not in reading.error
+    assert not len(reading.digits)
 
 
 def test_a_truncated_jpeg_is_refused(tmp_path, rng):
     whole = cv2.imencode(".jpg", shaded(300, 400, rng))[1].tobytes()
     (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
-    assert md.open_page(str(tmp_path / "half.jpg")).error
+    assert read_one(tmp_path / "half.jpg").error
 
 
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="this user may read every file")
@@ -170,17 +168,16 @@ def test_an_unreadable_file_is_told(tmp_path):
     path = tmp_path / "secret.png"
     path.write_bytes(b"x")
     path.chmod(0)
-    assert "permission" in md.open_page(str(path)).error.lower()
+    assert "permission" in read_one(path).error.lower()
 
 
 def test_folders_are_walked_in_the_order_a_person_counts(tmp_path):
     for name in ("10.png", "2.png", "notes.txt", ".hidden.png", "sub/1.JPG"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = [os.path.relpath(path, tmp_path) for path in md.picture_paths([str(tmp_path)])]
+    found = [os.path.relpath(reading.path, tmp_path) for reading in md.read_pictures(tmp_path)]
     assert found == ["2.png", "10.png", str(Path("sub/1.JPG"))]
 
 
 def test_a_folder_without_pictures_is_told(tmp_path):
-    (path,) = md.picture_paths([str(tmp_path)])
-    assert md.open_page(path).error.startswith("no pictures in this folder")
+    assert read_one(tmp_path).error.startswith("no pictures in this folder")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, read_one
 from draw_samples import STROKES
 
 import mnist_digits as md
@@ -148,7 +148,7 @@ def test_a_picture_is_read_as_on_the_command_line(page):
 
 def test_a_file_that_is_no_picture_is_refused_in_the_same_words(page, tmp_path):
     (tmp_path / "words.txt").write_text("these are words")
-    error = md.open_page(str(tmp_path / "words.txt")).error
+    error = read_one(tmp_path / "words.txt").error
     upload(page, tmp_path / "words.txt")
     sync_api.expect(page.locator("#error")).to_have_text(f"error: words.txt: {error}", timeout=SLOW)
     expect_read(page, "")

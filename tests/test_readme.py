@@ -1,8 +1,11 @@
 """The README against the program: every command in it parses, every flag has help and is told of."""
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 
 import drawn
 import pytest
@@ -30,10 +33,13 @@ def test_the_readme_has_commands():
 
 
 def test_every_flag_has_help_and_stands_in_the_readme():
-    for action in md.build_parser()._actions:
-        assert action.help, action.dest
-        for flag in action.option_strings:
-            assert flag == "-h" or re.search(rf"`{flag}\b", README), flag
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "1000"}).stdout
+    flags = re.findall(r"^  (?:-h, )?(--[-a-z]+)(.*(?:\n {10}.*)?)$", told, flags=re.MULTILINE)
+    assert len(flags) > 25
+    for flag, described in flags:
+        assert re.search(r"  \w", described), f"{flag} has no help"
+        assert re.search(rf"`{flag}\b", README), flag
 
 
 def test_the_python_in_the_readme_runs(monkeypatch, capsys):

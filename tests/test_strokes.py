@@ -7,6 +7,7 @@ import cv2
 import drawn
 import numpy as np
 import pytest
+from conftest import read_one
 from draw_samples import BLUE, PENCIL, STROKES, lined, pen, plain, shaded, write
 
 import mnist_digits as md
@@ -40,15 +41,17 @@ def assert_alike(page, coverage):
 @pytest.mark.parametrize("dark", [False, True])
 def test_polarity_is_told_under_any_light(label, dark, rng):
     page = shaded(300, 400, rng) if not dark else 255 - shaded(300, 400, rng)
-    write(page, pen(label, 180, 9, rng), 120, 50, WHITE if dark else BLACK)
-    assert md.is_light_on_dark(gray_of(page)) == dark
+    drawn = pen(label, 180, 9, rng)
+    write(page, drawn, 120, 50, WHITE if dark else BLACK)
+    ink = md.find_digits(gray_of(page)).ink[50 : 50 + drawn.shape[0], 120 : 120 + drawn.shape[1]]
+    assert ink[drawn > 0.9].mean() > 2 * ink[drawn < 0.1].mean()
 
 
 def test_polarity_is_told_where_ink_fills_half_of_the_picture():
     for label in "0235689":
         ink = cv2.resize((255 * pen(label, 160, 30, np.random.default_rng(2))).astype(np.uint8), (16, 16))
-        assert md.is_light_on_dark(ink)
-        assert not md.is_light_on_dark(255 - ink)
+        assert np.corrcoef(md.find_digits(ink).ink.flat, ink.flat)[0, 1] > 0.5
+        assert np.corrcoef(md.find_digits(255 - ink).ink.flat, ink.flat)[0, 1] > 0.5
 
 
 def test_a_vignette_is_no_ink(rng):
@@ -137,8 +140,8 @@ def test_a_bold_light_digit_is_no_sheet_of_paper(width, rng):
     for label in STROKES:
         page = plain(210, 190, BLACK)
         write(page, pen(label, 140, width, rng), 10, 4, WHITE)
-        gray = gray_of(page)
-        assert md.cover_desk(gray) is gray, label
+        stages = md.find_digits(gray_of(page))
+        assert np.array_equal(stages.gray, gray_of(page)), label
 
 
 def test_the_frame_of_a_field_is_dropped(rng):
@@ -240,7 +243,7 @@ def test_where_nothing_is_left_beside_dashes_no_digit_is_found():
     page = plain(600, 1000)
     for x in range(50, 930, 44):
         cv2.line(page, (x, 230), (x + 28, 232), BLACK, 3, cv2.LINE_AA)
-    (reading,) = md.read_pictures(page)
+    reading = read_one(page)
     assert not any(character.isdigit() for character in reading.text)
 
 
@@ -274,8 +277,7 @@ def test_a_digit_alone_is_not_read_in_parts(rng):
     for label in STROKES:
         single = plain(260, 260)
         write(single, pen(label, 160, 12, rng), 50, 40, BLACK)
-        (reading,) = md.read_pictures(single)
-        assert reading.text == label
+        assert read_one(single).text == label
 
 
 def test_one_takes_all_ink_for_one_digit(rng):
