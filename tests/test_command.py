@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -11,13 +12,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, read_one
 
 import mnist_digits as md
 
 SAMPLE = str(ROOT / "samples" / "4.png")
+MANY = 500  # pictures, from which on several processes read
+
+
+def to_batch(digits):
+    return np.divide(digits[..., np.newaxis], 255, dtype=np.float32)
+
+
+def facts_of(model, capsys):
+    """Return what --model-info prints of a network."""
+    assert md.main(["--model-info", "--model", str(model)]) == 0
+    return dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
 
 
 def run(*arguments):
@@ -68,10 +81,16 @@ def test_digits_below_the_wanted_confidence_become_question_marks(trained):
     assert (certain.text.isdigit(), doubtful.text) == (True, "?")
 
 
-def test_a_confidence_is_never_rounded_up():
-    assert md.percent(0.99996) == "99.9%"
-    assert md.percent(1.0) == "99.9%"
-    assert md.percent(0.5) == "50.0%"
+def test_a_confidence_is_never_rounded_up(capsys):
+    samples = [str(path) for path in sorted((ROOT / "samples").glob("*.png"))]
+    command = [*samples, "--no-plot", "--min-confidence", "0"]
+    assert md.main(command) == 0
+    shown = [line.split("\t")[2] for line in capsys.readouterr().out.splitlines()]
+    assert md.main([*command, "--json"]) == 0
+    for percent, line in zip(shown, capsys.readouterr().out.splitlines(), strict=True):
+        confidence = json.loads(line)["confidence"]
+        assert percent == f"{min(math.floor(1000 * confidence) / 10, 99.9):.1f}%"
+    assert "99.9%" in shown
 
 
 def test_a_doubtful_digit_is_looked_at_again_and_a_clear_one_is_not():
@@ -80,16 +99,16 @@ def test_a_doubtful_digit_is_looked_at_again_and_a_clear_one_is_not():
     def predict(batch):
         batches.append(batch)
         probs = np.full((len(batch), 10), 0.02, np.float32)
-        probs[:, 7] = np.where(batch.max(axis=(1, 2, 3)) > 0.9, 0.82, 0.98)
+        probs[:, 7] = np.where(batch[:, 14, 14, 0] > 0.5, 0.82, 0.98)
         return probs
 
-    digits = np.zeros((3, 28, 28), np.uint8)
-    digits[1, 5:23, 12:16] = 255
-    probs = md.read_digits(digits, predict)
-    assert [len(batch) for batch in batches] == [3, 8]
+    page = np.full((140, 400), 255, np.uint8)
+    for x, thickness in ((70, 12), (200, -1), (330, 12)):
+        cv2.circle(page, (x, 70), 40, 0, thickness)
+    reading = read_one(page, predict=predict)
+    assert [len(batch) for batch in batches[:2]] == [3, 8]
     assert len(np.unique(batches[1], axis=0)) == 8, "turned, leaning, stretched"
-    assert probs[:, 7] == pytest.approx([0.98, 0.82, 0.98])
-    assert md.read_digits(digits[:0], predict).shape == (0, 10)
+    assert reading.probs[:, 7] == pytest.approx([0.98, 0.82, 0.98])
 
 
 def test_readings_come_in_the_order_asked_for(trained, tmp_path):
@@ -103,39 +122,37 @@ def test_the_plot_takes_any_number_of_pictures(pictures, trained, tmp_path, caps
     plot = tmp_path / "plot.png"
     assert md.main([SAMPLE] * pictures + ["--output", str(trained), "--plot", str(plot)]) == 0
     assert plot.stat().st_size > 5000
-    assert ("first 60 of 61" in capsys.readouterr().err) == (pictures > md.PLOT_LIMIT)
+    assert ("first 60 of 61" in capsys.readouterr().err) == (pictures > 60)
 
 
 def test_until_a_network_is_trained_the_bundled_one_reads(tmp_path, capsys):
-    assert md.find_network(tmp_path) == md.BUNDLED
-    paths = sorted(str(path) for path in md.SAMPLES.glob("*.[jp]*g"))
+    paths = sorted(str(path) for path in (ROOT / "samples").glob("*.[jp]*g"))
     assert md.main([*paths, "--json", "--output", str(tmp_path)]) == 0
     readings = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {reading["network"] for reading in readings} == {str(md.BUNDLED)}
     assert [reading["text"] for reading in readings] == [re.match(r"\d+", Path(path).name)[0] for path in paths]
 
 
 def test_the_bundled_network_is_small_and_says_what_it_is(capsys):
     assert md.BUNDLED.stat().st_size <= 2e6
-    assert md.main(["--model-info", "--model", str(md.BUNDLED)]) == 0
-    facts = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    facts = facts_of(md.BUNDLED, capsys)
     assert facts["data"] == "mnist"
     assert float(facts["accuracy"]) >= 0.997
     assert {"network", "epochs", "seed", "parameters", "versions"} <= facts.keys()
 
 
 def test_the_bundled_network_reads_the_digits_that_are_on_every_machine(data):
-    assert np.mean(md.load_network(md.BUNDLED)(md.to_batch(data.x_test)).argmax(axis=1) == data.y_test) > 0.995
+    assert np.mean(md.load_network(md.BUNDLED)(to_batch(data.x_test)).argmax(axis=1) == data.y_test) > 0.995
 
 
-def test_the_bundled_network_is_as_good_as_it_says(mnist_file):
+def test_the_bundled_network_is_as_good_as_it_says(mnist_file, capsys):
     data = md.load_data(str(mnist_file))
-    accuracy = np.mean(md.load_network(md.BUNDLED)(md.to_batch(data.x_test)).argmax(axis=1) == data.y_test)
-    assert accuracy == pytest.approx(float(md.load_facts(md.BUNDLED)["accuracy"]), abs=1e-4)
+    accuracy = np.mean(md.load_network(md.BUNDLED)(to_batch(data.x_test)).argmax(axis=1) == data.y_test)
+    assert accuracy == pytest.approx(float(facts_of(md.BUNDLED, capsys)["accuracy"]), abs=1e-4)
 
 
 def test_a_trained_network_says_what_it_is(trained, capsys):
-    assert md.main(["--model-info", "--model", str(trained / "mnist-5k.onnx")]) == 0
-    facts = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    facts = facts_of(trained / "mnist-5k.onnx", capsys)
     assert (facts["data"], facts["epochs"], facts["seed"]) == ("mnist-5k", "3", "0")
     assert float(facts["accuracy"]) == json.loads((trained / "mnist-5k-metrics.json").read_text())["accuracy"]
 
@@ -150,12 +167,14 @@ def test_a_file_that_says_nothing_of_itself_is_told(content, tmp_path, capsys):
 
 def test_a_network_trained_here_on_mnist_reads_instead_of_the_bundled_one(tmp_path, capsys):
     (tmp_path / "mnist-5k.onnx").touch()
-    assert md.find_network(tmp_path) == md.BUNDLED
+    assert md.main([SAMPLE, "--json", "--output", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out)["network"] == str(md.BUNDLED)
     shutil.copy(md.BUNDLED, tmp_path / "mnist.onnx")
     assert md.main([SAMPLE, "--json", "--output", str(tmp_path)]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["network"] == str(tmp_path / "mnist.onnx")
-    network = f"{tmp_path / 'mnist.onnx'} (99.72% of the test digits of mnist)"
+    accuracy = float(facts_of(md.BUNDLED, capsys)["accuracy"])
+    network = f"{tmp_path / 'mnist.onnx'} ({accuracy:.2%} of the test digits of mnist)"
     assert err == f"reading with {network}; --model FILE chooses another\n"
 
 
@@ -233,8 +252,9 @@ def test_data_that_is_not_there_is_told(tmp_path, capsys):
 
 def test_nothing_of_the_users_is_touched_in_the_output_folder(tmp_path):
     (tmp_path / "probe").write_text("precious")
-    md.make_folder(tmp_path)
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+    assert md.main([SAMPLE, "--output", str(tmp_path)]) == 0
+    assert (tmp_path / "probe").read_text() == "precious"
+    assert {path.name for path in tmp_path.iterdir()} == {"probe", "predictions.png"}
 
 
 @pytest.mark.parametrize("count", [300, 3000])
@@ -263,7 +283,7 @@ def test_reading_never_imports_tensorflow(trained):
 
 def test_help_and_version_need_no_more_than_numpy_and_opencv():
     assert "--min-confidence" in run("--help").stdout
-    assert run("--version").stdout == f"mnist_digits.py {md.__version__}\n"
+    assert re.fullmatch(r"mnist_digits.py \d+\.\d+\.\d+\n", run("--version").stdout)
 
 
 def test_ctrl_c_ends_with_130_and_keeps_the_earlier_network(small, tmp_path):
@@ -294,34 +314,34 @@ def test_a_network_with_other_outputs_is_refused(tmp_path):
         md.load_network(tmp_path / "three.keras")
 
 
-def test_text_puts_rows_on_lines_of_their_own():
-    box = md.Box(0, 0, 1, 1)
-    probs = np.eye(10, dtype=np.float32)[[4, 2, 7]]
-    assert md.to_text([[box, box], [box]], probs, 0.5) == "42\n7"
+def paths_read(stdin, buffer_size, monkeypatch, capsys):
+    """Return the paths that are read with "-" where stdin holds some bytes."""
+    stream = io.BufferedReader(io.BytesIO(stdin), buffer_size)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(stream))
+    md.main(["-", "--json"])
+    return [json.loads(line)["path"] for line in capsys.readouterr().out.splitlines()]
 
 
-def test_paths_come_from_stdin_by_lines_or_nuls(tmp_path):
+@pytest.mark.parametrize("end", ["\n", "\0"])
+def test_paths_come_from_stdin_by_lines_or_nuls(end, tmp_path, monkeypatch, capsys):
     names = [SAMPLE, str(tmp_path / "two words.png"), str(tmp_path / "no.png")]
     shutil.copy(SAMPLE, names[1])
-    for end in ("\n", "\0"):
-        for text in (end.join(names), end.join([*names, ""])):
-            stream = io.BufferedReader(io.BytesIO(text.encode()), buffer_size=16)
-            assert list(md.listed_paths(stream)) == names
+    for text in (end.join(names), end.join([*names, ""])):
+        assert paths_read(text.encode(), 16, monkeypatch, capsys) == names
     command = [sys.executable, str(ROOT / "mnist_digits.py"), "-", "--json", "--no-plot", "--model", str(md.BUNDLED)]
-    done = subprocess.run(command, input="\0".join(names), capture_output=True, text=True)
+    done = subprocess.run(command, input=end.join(names), capture_output=True, text=True)
     assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == names
     assert done.returncode == 1
     assert done.stderr.splitlines()[1].startswith(f"error: {names[2]}: no such file")
 
 
-def test_lists_made_on_windows_name_the_same_files():
-    stream = io.BufferedReader(io.BytesIO(b"a.png\r\nb c.png\r\n\r\nd.png"))
-    assert list(md.listed_paths(stream)) == ["a.png", "b c.png", "d.png"]
+def test_lists_made_on_windows_name_the_same_files(monkeypatch, capsys):
+    listed = b"a.png\r\nb c.png\r\n\r\nd.png"
+    assert paths_read(listed, 8192, monkeypatch, capsys) == ["a.png", "b c.png", "d.png"]
 
 
-def test_names_with_line_breaks_pass_between_nuls():
-    stream = io.BufferedReader(io.BytesIO(b"a\nb.png\0c\nd.png\0"), buffer_size=8)
-    assert list(md.listed_paths(stream)) == ["a\nb.png", "c\nd.png"]
+def test_names_with_line_breaks_pass_between_nuls(monkeypatch, capsys):
+    assert paths_read(b"a\nb.png\0c\nd.png\0", 8, monkeypatch, capsys) == ["a\nb.png", "c\nd.png"]
 
 
 def test_an_earlier_output_is_gone_on_with(tmp_path, capsys):
@@ -399,18 +419,25 @@ def test_ctrl_c_leaves_whole_lines(pictures, tmp_path):
 
 
 def test_many_pictures_are_read_in_order_by_several_processes():
-    paths = [str(ROOT / "samples" / f"{number % 10}.png") for number in range(md.MANY)]
+    paths = [str(ROOT / "samples" / f"{number % 10}.png") for number in range(MANY)]
     paths[70] = "missing.png"
     result = run("--json", *paths)
     records = [json.loads(line) for line in result.stdout.splitlines()]
     assert [record["path"] for record in records] == paths
     texts = [record["text"] for record in records]
     assert texts.pop(70) is None
-    assert texts == [str(number % 10) for number in range(md.MANY) if number != 70]
+    assert texts == [str(number % 10) for number in range(MANY) if number != 70]
     assert result.returncode == 1
     assert result.stderr.splitlines()[1:] == ["error: missing.png: no such file; check the path"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a look into /proc for the processes that read")
 def test_a_reading_process_that_is_lost_is_told():
-    with pytest.raises(md.InputError, match="a reading process was lost"), md.open_processes() as pool:
-        pool.submit(os._exit, 1).result()
+    command = [sys.executable, str(ROOT / "mnist_digits.py"), *[SAMPLE] * 10_000, "--json"]
+    reading = subprocess.Popen(command, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    reading.stdout.readline()
+    children = Path(f"/proc/{reading.pid}/task/{reading.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    _, err = reading.communicate(timeout=120)
+    assert reading.returncode == 1
+    assert "error: a reading process was lost" in err.decode().splitlines()[-1]
