@@ -193,8 +193,8 @@ class Piece(NamedTuple):
     """What may be one digit: a mark, or the part of a mark between two of the cuts that may part digits that touch."""
 
     box: Box  # on the picture itself
-    row: int  # in which it stands, counted from the top
-    mark: int  # which it is part of, counted over the page
+    row_index: int  # in which row it stands, counted from the top
+    mark_index: int  # which mark it is part of, counted over the page
     start: int  # the cut it begins at, 0 for the left end of the mark
     end: int  # the cut it ends at
 
@@ -796,16 +796,16 @@ def gaps(a: Box, b: Box) -> tuple[int, int]:
     return max(a.x - b.right, b.x - a.right, 0), max(a.y - b.bottom, b.y - a.bottom, 0)
 
 
-def belongs(piece: Box, body: Box, tallest: int) -> bool:
-    """Tell whether a piece is part of the digit whose larger part is `body`, among marks of which one is `tallest`."""
-    across, down = gaps(piece, body)
+def belongs(fragment: Box, body: Box, tallest: int) -> bool:
+    """Tell whether a fragment is of the digit whose larger part is `body`, among marks of which one is `tallest`."""
+    across, down = gaps(fragment, body)
     height = min(body.h, tallest)  # of the digit, should the body have grown too tall by joining
-    shared = (min(piece.right, body.right) - max(piece.x, body.x)) / min(piece.w, body.w)
-    if piece.h < 0.5 * height and shared > 0.3 and down < 0.2 * height:  # a bar above, a foot below
+    shared = (min(fragment.right, body.right) - max(fragment.x, body.x)) / min(fragment.w, body.w)
+    if fragment.h < 0.5 * height and shared > 0.3 and down < 0.2 * height:  # a bar above, a foot below
         return True
-    if piece.h < 0.75 * body.h and shared > 0.5 and down == 0:  # within the body
+    if fragment.h < 0.75 * body.h and shared > 0.5 and down == 0:  # within the body
         return True
-    return max(piece.w, piece.h) < 0.35 * max(body.w, body.h) and max(across, down) < 0.08 * height  # a splinter
+    return max(fragment.w, fragment.h) < 0.35 * max(body.w, body.h) and max(across, down) < 0.08 * height  # a splinter
 
 
 def is_split(a: Box, b: Box, marks: Iterable[Mark]) -> bool:
@@ -818,7 +818,7 @@ def is_split(a: Box, b: Box, marks: Iterable[Mark]) -> bool:
     if across or down > 0.03 * height:
         return False
     small, large = sorted((a, b), key=lambda box: box.h)
-    if large.y < small.y + small.h / 2 < large.bottom:  # side by side in one row
+    if large.y < small.middle < large.bottom:  # side by side in one row
         return False
     return height < 1.3 * max((mark.box.h for mark in marks if mark.box not in (a, b)), default=height)
 
@@ -834,23 +834,23 @@ def join(a: Mark, b: Mark) -> Mark:
     return Mark(Box(x, y, right - x, bottom - y), ink)
 
 
-def join_pieces(marks: list[Mark]) -> list[Mark]:
-    """Join the pieces of broken digits: the bar over a 5, the halves of an 8, splinters beside a stroke."""
+def join_fragments(marks: list[Mark]) -> list[Mark]:
+    """Join the fragments of broken digits: the bar over a 5, the halves of an 8, splinters beside a stroke."""
     tallest = max(mark.box.h for mark in marks)
     waiting = sorted(marks, key=lambda mark: max(mark.box.w, mark.box.h))
     whole = []
     while waiting:
-        piece = waiting.pop(0)
+        fragment = waiting.pop(0)
         bodies = [
             index
             for index, mark in enumerate(waiting)
-            if belongs(piece.box, mark.box, tallest) or is_split(piece.box, mark.box, chain(waiting, whole))
+            if belongs(fragment.box, mark.box, tallest) or is_split(fragment.box, mark.box, chain(waiting, whole))
         ]
         if bodies:
-            nearest = min(bodies, key=lambda index: sum(gaps(piece.box, waiting[index].box)))
-            waiting[nearest] = join(piece, waiting[nearest])
-        elif piece.box.h > (0.15 if piece.box.w > 0.5 * tallest else 0.3) * tallest:  # no full stop, dash, underline
-            whole.append(piece)
+            nearest = min(bodies, key=lambda index: sum(gaps(fragment.box, waiting[index].box)))
+            waiting[nearest] = join(fragment, waiting[nearest])
+        elif fragment.box.h > tallest * (0.15 if fragment.box.w > 0.5 * tallest else 0.3):  # no stop, dash, underline
+            whole.append(fragment)
     return whole
 
 
@@ -861,7 +861,7 @@ def find_bodies(marks: list[Mark]) -> list[Box]:
 
 
 def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list[Box]]:
-    """Return the printed lines among marks, each as its thin level pieces: several, not all of them bars of digits.
+    """Return the printed lines among marks, each as its dashes: several, not all of them bars of digits.
 
     What lies below a digit is no bar of it, and bars in a row are neither quite level nor thinner than the pen.
     """
@@ -892,7 +892,7 @@ def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list
 
 
 def erase_printed(mark: Mark, line: list[Box]) -> Mark | None:
-    """Erase what of a mark lies level with the nearest pieces of a printed line and crosses neither edge; None if all.
+    """Erase what of a mark lies level with the nearest dashes of a printed line and crosses neither edge; None if all.
 
     The nearest are what is above or below the mark, but two at least.
     """
@@ -911,7 +911,7 @@ def erase_printed(mark: Mark, line: list[Box]) -> Mark | None:
 
 
 def drop_form(marks: list[Mark]) -> list[Mark]:
-    """Drop what is left of the printed lines of a form: level ones, and thin upright pieces beside the digits."""
+    """Drop what is left of the printed lines of a form: level ones, and thin upright bits beside the digits."""
     bodies = find_bodies(marks)
     tall = median([body.h for body in bodies]) if bodies else 0
     lines = find_printed(marks, bodies, tall)
@@ -936,7 +936,7 @@ def find_slope(marks: list[Mark]) -> float:
     """
     if len(marks) < 5:
         return 0.0
-    middles = np.array([[mark.box.x + mark.box.w / 2, mark.box.y + mark.box.h / 2] for mark in marks])
+    middles = np.array([[mark.box.x + mark.box.w / 2, mark.box.middle] for mark in marks])
     slopes = []
     for middle in middles:
         dx, dy = (middles - middle).T
@@ -1126,7 +1126,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
         if not marks:
             raise InputError(NOTHING_FOUND)
         marks = drop_specks(marks)
-        rows = [[reduce(join, marks)]] if one else arrange_rows(join_pieces(marks))
+        rows = [[reduce(join, marks)]] if one else arrange_rows(join_fragments(marks))
     except InputError as err:
         error = str(err)
     sizes = [np.count_nonzero(mark.ink) for row in rows for mark in row]
@@ -2000,7 +2000,7 @@ def load_checkpoint(network: keras.Model, path: Path) -> tuple[int, dict[str, li
     return steps, history
 
 
-def epoch_lines(epochs: int, say: Callable[[str], None]) -> keras.callbacks.Callback:
+def epoch_lines(epochs: int, tell: Callable[[str], None]) -> keras.callbacks.Callback:
     """Make the callback that says after each epoch how far training has come and how long it will go on."""
     import keras
 
@@ -2013,7 +2013,7 @@ def epoch_lines(epochs: int, say: Callable[[str], None]) -> keras.callbacks.Call
         done = epoch + 1
         left = math.ceil((time.monotonic() - min(starts.values())) / len(starts) * (epochs - done))
         validation = f"  validation {logs['val_accuracy']:.2%}" if "val_accuracy" in logs else ""
-        say(
+        tell(
             f"epoch {done:{len(str(epochs))}}/{epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.2%}"
             f"{validation}  {left // 60} min {left % 60:02} s left"
         )
@@ -2142,7 +2142,7 @@ def calibrate(network: keras.Model, smoothing: float, batch: np.ndarray, targets
 
 
 def train_taught(
-    recipe: Recipe, data: Data, validation_split: float, seeds: range, folder: Path, say: Callable[[str], None]
+    recipe: Recipe, data: Data, validation_split: float, seeds: range, folder: Path, tell: Callable[[str], None]
 ) -> tuple[keras.Model, keras.Model | None, dict[str, list[float]], float]:
     """Train a network with the first of the seeds, taught by one with each of the others, if there are any.
 
@@ -2154,17 +2154,17 @@ def train_taught(
 
     def train_one(seed: int, teach: Predict | None = None) -> tuple[keras.Model, dict[str, list[float]]]:
         checkpoint = folder / f"seed-{seed}.weights.h5"
-        return train(recipe, parts, seed, checkpoint, [epoch_lines(recipe.epochs, say)], teach)
+        return train(recipe, parts, seed, checkpoint, [epoch_lines(recipe.epochs, tell)], teach)
 
     teachers, seconds = [], 0.0
     for number, seed in enumerate(seeds[1:], 1):
-        say(f"teacher {number} of {len(seeds) - 1}, seed {seed}")
+        tell(f"teacher {number} of {len(seeds) - 1}, seed {seed}")
         teacher, history = train_one(seed)
         teachers.append(teacher)
         seconds += sum(history["seconds"])
     ensemble = make_ensemble(teachers) if teachers else None
     if teachers:
-        say(f"their student, seed {seeds[0]}")
+        tell(f"their student, seed {seeds[0]}")
     network, history = train_one(seeds[0], ensemble.predict_on_batch if ensemble else None)
     x_validation, y_validation = parts[2:]
     if len(x_validation):  # all augmented, for pictures from outside are less like MNIST than these digits are
@@ -2424,7 +2424,7 @@ def keep_writing(page: Page, probs: np.ndarray, chosen: list[int]) -> list[int]:
 def read_page(page: Page, probs: np.ndarray) -> Reading:
     """Read a page from probs (N, 10) of all its pieces."""
     marks, partitions = [], []
-    for _, own in groupby(range(len(page.pieces)), key=lambda index: page.pieces[index].mark):
+    for _, own in groupby(range(len(page.pieces)), key=lambda index: page.pieces[index].mark_index):
         mark = list(own)
         best = choose_pieces([page.pieces[index] for index in mark], probs[mark])
         marks.append(mark)
@@ -2436,7 +2436,7 @@ def read_page(page: Page, probs: np.ndarray) -> Reading:
     chosen = keep_writing(page, probs, chosen)
     rows = [
         [page.pieces[index].box for index in row]
-        for _, row in groupby(chosen, key=lambda index: page.pieces[index].row)
+        for _, row in groupby(chosen, key=lambda index: page.pieces[index].row_index)
     ]
     return Reading(page, rows, page.digits[chosen], probs[chosen], "")
 
@@ -2496,7 +2496,7 @@ def extends(other: Reading, first: Reading) -> bool:
         return False
     usual, kept = median([box.h for box in first.boxes]), []
     for box, probs in zip(other.boxes, other.probs, strict=True):
-        x, y, digit = box.x + box.w / 2, box.y + box.h / 2, probs.argmax()
+        x, y, digit = box.x + box.w / 2, box.middle, probs.argmax()
         there = [i for i, known in enumerate(first.boxes) if known.x <= x < known.right and known.y <= y < known.bottom]
         same = [i for i in there if first.probs[i].argmax() == digit and probs[digit] > 0.9 * first.probs[i, digit]]
         level = any(known.y <= y < known.bottom for known in first.boxes)
@@ -3397,7 +3397,7 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def number(convert: Callable[[str], float], least: float, most: float, what: str) -> Callable[[str], float]:
+def in_range(convert: Callable[[str], float], least: float, most: float, what: str) -> Callable[[str], float]:
     """Make a converter for argparse that takes numbers from `least` to `most`."""
 
     def converter(text: str) -> float:
@@ -3439,7 +3439,7 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     plot = group.add_mutually_exclusive_group().add_argument
     plot("--plot", type=plot_path, metavar="FILE", help="where to save the plot (default: DIR/predictions.png)")
     plot("--no-plot", action="store_true", help="draw nothing")
-    share = number(float, 0, 1, "a number from 0 to 1")
+    share = in_range(float, 0, 1, "a number from 0 to 1")
     text = 'print "?" for digits less certain than this, 0 to 1 (default: %(default)s)'
     group.add_argument("--min-confidence", type=share, default=MIN_CONFIDENCE, metavar="P", help=text)
     group.add_argument("--one", action="store_true", help="there is exactly one digit on each picture")
@@ -3453,7 +3453,7 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
 
 def add_web_flags(group: argparse._ArgumentGroup) -> None:
     """Add what has a say in the page."""
-    port = number(int, 1, 65535, "a port, 1 to 65535")
+    port = in_range(int, 1, 65535, "a port, 1 to 65535")
     group.add_argument("--web", action="store_true", help="open a page in the browser to draw digits on")
     group.add_argument("--host", help="address the page listens on; 0.0.0.0 lets everyone in (default: 127.0.0.1)")
     group.add_argument("--port", type=port, metavar="N", help="port it listens on (default: 7860)")
@@ -3469,20 +3469,20 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     text = f"mnist, mnist-5k (part of it), a .npz file or a folder of IDX files ({default['data']})"
     add("--data", metavar="DATA", help=text)
     add("--network", choices=RECIPES, help=f"the architecture ({default['network']})")
-    count = number(int, 1, 1_000_000, "a whole number from 1")
+    count = in_range(int, 1, 1_000_000, "a whole number from 1")
     add("--epochs", type=count, metavar="N", help=f"passes over the training digits ({by_network('epochs')})")
     add("--batch-size", type=count, metavar="N", help=f"digits per step ({by_network('batch_size')})")
-    rate = number(float, 1e-9, 10, "a learning rate above 0 and up to 10")
+    rate = in_range(float, 1e-9, 10, "a learning rate above 0 and up to 10")
     text = f"peak learning rate of Adam; higher for few epochs ({by_network('learning_rate')})"
     add("--learning-rate", type=rate, metavar="R", help=text)
-    part = number(float, 0, 0.9, "a number from 0 to 0.9")
+    part = in_range(float, 0, 0.9, "a number from 0 to 0.9")
     text = f"share of the training digits to validate with ({default['validation_split']})"
     add("--validation-split", type=part, metavar="P", help=text)
     text = "train on the digits as they are, and on nothing else (mlp always does)"
     add("--no-augment", action="store_true", default=None, help=text)
-    whole = number(int, 0, 2**31, "a whole number from 0")
+    whole = in_range(int, 0, 2**31, "a whole number from 0")
     add("--seed", type=whole, metavar="N", help=f"seed of all random numbers ({default['seed']})")
-    few = number(int, 0, 100, "a whole number from 0 to 100")
+    few = in_range(int, 0, 100, "a whole number from 0 to 100")
     text = f"train N networks first, and then one that learns from their mean answers ({default['teachers']})"
     add("--teachers", type=few, metavar="N", help=text)
     add("--restart", action="store_true", default=None, help="start again where the same training was stopped")
