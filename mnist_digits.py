@@ -3460,7 +3460,7 @@ def add_web_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def add_training_flags(group: argparse._ArgumentGroup) -> None:
-    """Add what has a say in training; None stands for a flag that was not given."""
+    """Add what has a say in training; a flag that is not given stays away, its default is in TRAINING_DEFAULTS."""
 
     def by_network(field: str) -> str:
         return ", ".join(f"{name} {getattr(recipe, field)}" for name, recipe in RECIPES.items())
@@ -3479,13 +3479,13 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     text = f"share of the training digits to validate with ({default['validation_split']})"
     add("--validation-split", type=part, metavar="P", help=text)
     text = "train on the digits as they are, and on nothing else (mlp always does)"
-    add("--no-augment", action="store_true", default=None, help=text)
+    add("--no-augment", action="store_true", help=text)
     whole = in_range(int, 0, 2**31, "a whole number from 0")
     add("--seed", type=whole, metavar="N", help=f"seed of all random numbers ({default['seed']})")
     few = in_range(int, 0, 100, "a whole number from 0 to 100")
     text = f"train N networks first, and then one that learns from their mean answers ({default['teachers']})"
     add("--teachers", type=few, metavar="N", help=text)
-    add("--restart", action="store_true", default=None, help="start again where the same training was stopped")
+    add("--restart", action="store_true", help="start again where the same training was stopped")
 
 
 EXAMPLES = f"""examples:
@@ -3520,7 +3520,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit")
     add_reading_flags(parser.add_argument_group("reading"))
     add_web_flags(parser.add_argument_group("drawing"))
-    add_training_flags(parser.add_argument_group("training"))
+    add_training_flags(parser.add_argument_group("training", argument_default=argparse.SUPPRESS))
     return parser
 
 
@@ -3533,7 +3533,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error("no pictures to read; name them, or - for paths on stdin, or add --train to train first")
     args.train = args.train or not (args.images or args.model_info or args.web)
     for name, default in TRAINING_DEFAULTS.items():
-        if getattr(args, name) is None:
+        if name not in args:
             setattr(args, name, default)
         elif not args.train:
             parser.error(f"--{name.replace('_', '-')} is for training; add --train to train before reading")
