@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 FIELD = 28  # MNIST's pictures are 28 x 28, ...
-BOX = 20  # the longer side of the digit fills 20 of them, ...
+LONGER_SIDE = 20  # that of the digit fills 20 of them, ...
 CENTROID = 14.0  # and its centre of mass lies on pixel 14.0 (14.01, 14.00 over the 60,000)
 
 PICTURE_SUFFIXES = {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -93,7 +93,7 @@ LARGEST_FILE = 2**28  # bytes of a picture; 52 megapixels of colour and alpha ta
 MANY = 500  # pictures; as many are worth the start of a process for each core
 MOST_MARKS = 600  # with more pieces of ink, a picture is a texture and no page
 WORKING_SIDE = 1024  # pixels that digits are looked for on: sheets of 50 are still legible, 12 megapixels are fast
-LARGEST_UPLOAD = 50 * 10**6  # bytes of a picture given to the page
+LARGEST_UPLOAD = 50 * 10**6  # bytes of a picture given to the web page
 LARGEST_NETWORK = 40  # megabytes, of ten million weights
 SAMPLES = Path(__file__).resolve().parent / "samples"
 BUNDLED = Path(__file__).resolve().with_suffix(".onnx")  # read with until there is a network of the user's own
@@ -190,7 +190,10 @@ BYTES = bytes, bytearray, memoryview
 
 
 class Piece(NamedTuple):
-    """What may be one digit: a mark, or the part of a mark between two of the cuts that may part digits that touch."""
+    """What may be one digit: a mark, or the part of one between two of the cuts that may part digits that touch.
+
+    Only where a page is read again are marks cut; at first, each is one piece.
+    """
 
     box: Box  # on the picture itself
     row_index: int  # in which row it stands, counted from the top
@@ -288,6 +291,11 @@ def silent(sentence: str) -> None:
     """Tell nothing."""
 
 
+def never() -> bool:
+    """Return False: whoever reads is never stopped."""
+    return False
+
+
 def walk(folder: str, tell: Callable[[str], None] = silent) -> Iterator[str]:
     """Yield the pictures in a folder and all below it, one folder after the other; the folder itself if it has none.
 
@@ -306,7 +314,7 @@ def walk(folder: str, tell: Callable[[str], None] = silent) -> Iterator[str]:
     if others:
         shown = ", ".join(others[:5]) + ", ..." * (len(others) > 5)
         tell(f"{printable(folder)}: skipped {len(others)}, not picture files: {shown}")
-    yield from unreadable or [folder] * empty  # to be told of
+    yield from unreadable or [folder] * empty  # whoever opens them is told why that cannot be
 
 
 def listed_paths(stream: BinaryIO) -> Iterator[str]:
@@ -314,7 +322,7 @@ def listed_paths(stream: BinaryIO) -> Iterator[str]:
     rest, separator = b"", None
     while chunk := stream.read1():
         rest += chunk
-        separator = separator or next((mark for mark in (b"\0", b"\n") if mark in rest), None)
+        separator = separator or next((end for end in (b"\0", b"\n") if end in rest), None)
         *whole, rest = rest.split(separator) if separator else [rest]
         end = b"\r" if separator == b"\n" else b""  # of a list made on Windows
         yield from map(os.fsdecode, filter(None, (path.removesuffix(end) for path in whole)))
@@ -650,8 +658,8 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     Return how many pixels above the grain were cleared as well, for they may be faint ink.
 
     Half-way is Otsu's threshold between faint and strong among all that rises above the grain, so that a thin line on a
-    large page counts as much as a page full of them; what runs along the edges of a picture has no say in it. A way of
-    less pressure begins nearer to the grain. Raises InputError where nothing rises.
+    large picture counts as much as many; what runs along the edges has no say in it. A way of less pressure begins
+    nearer to the grain. Raises InputError where nothing rises.
     """
     side = max(ink.shape)
     if way is SOFT:
@@ -684,7 +692,7 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
 
 
 def find_rules(strokes: np.ndarray) -> np.ndarray:
-    """Return the mask, (H, W) uint8 of 0 and 1, of the horizontal ones of the lines that `erase_lines` is about."""
+    """Return the mask, (H, W) uint8 of 0 and 1, of straight thin lines that run from side to side."""
     height, width = strokes.shape
     mask = (strokes > 0).astype(np.uint8)
     run = max(width // 12, 15)  # a twelfth of a line that slants by two degrees still is one level run
@@ -713,7 +721,7 @@ def find_rules(strokes: np.ndarray) -> np.ndarray:
 
 
 def erase_lines(strokes: np.ndarray) -> np.ndarray:
-    """Erase straight thin lines that run across nearly all of the picture: rules, frames, axes, edges of the page."""
+    """Erase straight thin lines that run across nearly all of the picture: rules, frames, axes, edges of the paper."""
     if max(strokes.shape) < ALONE_SIDE:  # there, a line may be the digit
         return strokes
     across, down = find_rules(strokes), cv2.transpose(find_rules(cv2.transpose(strokes)))
@@ -796,10 +804,10 @@ def gaps(a: Box, b: Box) -> tuple[int, int]:
     return max(a.x - b.right, b.x - a.right, 0), max(a.y - b.bottom, b.y - a.bottom, 0)
 
 
-def belongs(fragment: Box, body: Box, tallest: int) -> bool:
-    """Tell whether a fragment is of the digit whose larger part is `body`, among marks of which one is `tallest`."""
+def belongs(fragment: Box, body: Box, tall: float) -> bool:
+    """Tell whether a fragment is of the digit whose larger part is `body`, among digits so tall."""
     across, down = gaps(fragment, body)
-    height = min(body.h, tallest)  # of the digit, should the body have grown too tall by joining
+    height = min(body.h, tall)  # of the digit, should the body have grown too tall by joining
     shared = (min(fragment.right, body.right) - max(fragment.x, body.x)) / min(fragment.w, body.w)
     if fragment.h < 0.5 * height and shared > 0.3 and down < 0.2 * height:  # a bar above, a foot below
         return True
@@ -865,6 +873,7 @@ def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list
 
     What lies below a digit is no bar of it, and bars in a row are neither quite level nor thinner than the pen.
     """
+    written = [mark for mark in marks if mark.box in bodies]
     flat = [mark for mark in marks if mark.box.w > 2 * mark.box.h and mark.box.h < 0.2 * tall]
     lines: list[list[Mark]] = []
     for mark in sorted(flat, key=lambda mark: mark.box):
@@ -887,7 +896,6 @@ def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list
         steps = [abs(a.middle - b.middle) for a, b in pairwise(boxes)]
         return len(line) > 2 and max(steps) < 0.04 * tall and pen_width(line) < 0.7 * pen_width(written)
 
-    written = [mark for mark in marks if mark.box in bodies]
     return [[mark.box for mark in line] for line in lines if is_printed(line)]
 
 
@@ -932,7 +940,7 @@ def drop_form(marks: list[Mark]) -> list[Mark]:
 def find_slope(marks: list[Mark]) -> float:
     """Return by how much the lines of writing fall from left to right, as dy / dx; 0 where there are too few marks.
 
-    It is the median over the marks of the way to the nearest one on the right.
+    It is the median slope from each mark to the nearest one on its right.
     """
     if len(marks) < 5:
         return 0.0
@@ -1000,7 +1008,9 @@ def fit_digit(ink: np.ndarray) -> np.ndarray:
     borders = (top, side - h - top, left, side - w - left)
     square = cv2.copyMakeBorder(ink.astype(np.float32), *borders, cv2.BORDER_CONSTANT, value=0)
     digit = np.zeros((FIELD, FIELD), np.uint8)
-    for size in range(BOX, FIELD // 2 - 1, -1):  # smaller only where the mass lies so far to one side that it has to be
+    for size in range(
+        LONGER_SIDE, FIELD // 2 - 1, -1
+    ):  # smaller only where the mass lies so far to one side that it has to be
         small = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
         small = np.rint(small * (255 / small.max())).astype(np.uint8)
         moments = cv2.moments(small)
@@ -1115,7 +1125,11 @@ def open_gray(source: Source) -> tuple[np.ndarray, int]:
 
 
 def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages:
-    """Find the digits on a gray picture in a way; with `one`, take all ink for a single one."""
+    """Find the digits on a gray picture in a way; with `one`, take all ink for a single one.
+
+    What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, lines across the picture,
+    its edges, frames around digits, printed lines, specks. Then the fragments of broken digits are joined.
+    """
     gray = cover_desk(shrink(gray, WORKING_SIDE))
     ink = to_ink(gray, way.inverted)
     strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
@@ -1141,7 +1155,7 @@ def scale_box(box: Box, across: float, down: float) -> Box:
     return Box(left, top, right - left, bottom - top)
 
 
-def lay_out(path: str, gray: np.ndarray, times: int, one: bool, explain: bool, way: Way = PLAIN) -> Page:
+def make_page(path: str, gray: np.ndarray, times: int, one: bool, explain: bool, way: Way = PLAIN) -> Page:
     """Find the digits on a picture, gray (H, W) uint8, in a way; what prevents it is the page's error.
 
     The picture itself is so many times as wide and high.
@@ -1172,7 +1186,7 @@ def open_page(source: Source, one: bool = False, explain: bool = False) -> Page:
     """Find the digits on a picture; what prevents it is returned as the page's error."""
     path = source if isinstance(source, str) else ""
     try:
-        return lay_out(path, *open_gray(source), one, explain)
+        return make_page(path, *open_gray(source), one, explain)
     except InputError as err:
         return Page(path, None, (1, 1), [], NO_DIGITS, str(err))
 
@@ -1362,7 +1376,7 @@ def draw_poses(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return {
         "theta": draw("rotation_range"),
         "shear": draw("shear_range"),
-        "tx": draw("height_shift_range", FIELD),
+        "tx": draw("height_shift_range", FIELD),  # Keras calls the vertical axis x
         "ty": draw("width_shift_range", FIELD),
         "zx": draw("zoom_range", middle=1),
         "zy": draw("zoom_range", middle=1),
@@ -1897,9 +1911,9 @@ def augment(recipe: Recipe, batch: np.ndarray, rng: np.random.Generator) -> np.n
 def replay(
     draw: Callable[[np.random.Generator], tuple[np.ndarray, ...]], seed: int, step: int
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yield from a step of the training on what is drawn for it together with what is drawn for the next few.
+    """Yield for each step of the training, from `step` on, what is drawn for it and for the next few.
 
-    So that each is shown several times: data echoing (Choi et al., 2019).
+    So each is shown several times: data echoing (Choi et al., 2019).
     """
     recent: deque[tuple[np.ndarray, ...]] = deque(maxlen=SHOWINGS)
     for number in count(step):
@@ -2170,7 +2184,7 @@ def train_taught(
     if len(x_validation):  # all augmented, for pictures from outside are less like MNIST than these digits are
         all_at_once = recipe._replace(batch_size=len(x_validation), clean=0)
         batch, targets = next(make_batches(all_at_once, x_validation, ONE_HOT[y_validation], seeds[0]))
-        network = calibrate(network, recipe.smoothing, batch, targets)
+        network = calibrate(network, recipe.smoothing, batch, targets)  # teachers' answers are smoothed, too
     return network, ensemble, history, seconds + sum(history.pop("seconds"))
 
 
@@ -2362,10 +2376,10 @@ def is_remnant(box: Box, is_certain: bool, certain: list[Box], size: tuple[int, 
     reach = max(2, max(size) / 300)
     if min(box.x, box.y) >= reach and box.right <= size[0] - reach and box.bottom <= size[1] - reach:
         return False
-    others = [digit for digit in certain if digit is not box]
-    is_far = all(sum(gaps(box, digit)) > digit.h for digit in others)
-    is_apart = not is_certain or all(min(gaps(box, digit)) > 0 for digit in others)
-    return (is_far and is_apart) or box.h > 1.6 * max(digit.h for digit in others)
+    others = [other for other in certain if other is not box]
+    is_far = all(sum(gaps(box, other)) > other.h for other in others)
+    is_apart = not is_certain or all(min(gaps(box, other)) > 0 for other in others)
+    return (is_far and is_apart) or box.h > 1.6 * max(other.h for other in others)
 
 
 def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -2425,20 +2439,20 @@ def read_page(page: Page, probs: np.ndarray) -> Reading:
     """Read a page from probs (N, 10) of all its pieces."""
     marks, partitions = [], []
     for _, own in groupby(range(len(page.pieces)), key=lambda index: page.pieces[index].mark_index):
-        mark = list(own)
-        best = choose_pieces([page.pieces[index] for index in mark], probs[mark])
-        marks.append(mark)
-        partitions.append([mark[index] for index in best])
+        indices = list(own)
+        best = choose_pieces([page.pieces[index] for index in indices], probs[indices])
+        marks.append(indices)
+        partitions.append([indices[index] for index in best])
     written = set(keep_writing(page, probs, list(chain(*partitions))))
     chosen = []
-    for mark, parts in zip(marks, partitions, strict=True):
-        chosen += parts if written.issuperset(parts) else mark[:1]  # uncut, where a part is no writing
+    for indices, parts in zip(marks, partitions, strict=True):
+        chosen += parts if written.issuperset(parts) else indices[:1]  # uncut, where a part is no writing
     chosen = keep_writing(page, probs, chosen)
     rows = [
         [page.pieces[index].box for index in row]
         for _, row in groupby(chosen, key=lambda index: page.pieces[index].row_index)
     ]
-    return Reading(page, rows, page.digits[chosen], probs[chosen], "")
+    return Reading(page, rows, page.digits[chosen], probs[chosen], text="")  # written out once no doubt is left
 
 
 def evidence(reading: Reading) -> float:
@@ -2474,8 +2488,8 @@ def find_certain(reading: Reading) -> np.ndarray:
 def can_replace(first: Reading, other: Reading) -> bool:
     """Tell whether a page may be read as another reading has it: one that is mostly certain and loses no certain digit.
 
-    A 1 may be lost, for it may be part of another digit. Where more digits are found than before, most are no 1s, for a
-    piece of any stroke looks like one; or half are, or a 1 is alone: then the 1s are narrow and tall and all is beyond
+    A 1 may be lost, for it may be part of another digit. Where more digits are found than before, most must not be 1s,
+    for a piece of any stroke looks like one. Half may be, or a 1 alone, if the 1s are narrow and tall and all is beyond
     doubt.
     """
     certain, count = find_certain(other), len(other.boxes)
@@ -2529,7 +2543,7 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
         return first
     best, most = first, evidence(first) + MARGIN
     ways = OTHER_WAYS if max(gray.shape) > TINY_SIDE else (*OTHER_WAYS, SOFT)
-    pages = [lay_out(first.page.path, gray, times, one, explain, way) for way in ways]
+    pages = [make_page(first.page.path, gray, times, one, explain, way) for way in ways]
     new = [page for page in pages if len(page.digits) >= page.way.min_digits]
     new = [page for page in new if not np.array_equal(page.digits, first.page.digits)]
     if not new:
@@ -2590,7 +2604,7 @@ def read_pictures(
     explain: bool = False,
     pool: Executor | None = None,
     ahead: int = 4 * (os.cpu_count() or 1),
-    is_stopped: Callable[[], bool] = bool,
+    is_stopped: Callable[[], bool] = never,
 ) -> Iterator[Reading]:
     """Read pictures and yield their readings in the same order, as they come.
 
@@ -2602,7 +2616,7 @@ def read_pictures(
     `min_confidence`, 0 .. 1, is a "?" in the text; `one` takes all ink of a picture for one digit; with `explain`,
     pages keep their stages. The pool is any of concurrent.futures, threads on all cores unless given (OpenCV lets go of
     Python's lock), and is `ahead` chunks ahead of what is yielded, so that memory does not grow with what is read. It
-    asks `is_stopped` before each picture, `bool` for never.
+    asks `is_stopped` before each picture.
     """
     predict, waiting = predict or load_network(BUNDLED), deque()
     executor, ended = pool or ThreadPoolExecutor(os.cpu_count()), threading.Event()
@@ -2826,15 +2840,17 @@ def draw_stages(reading: Reading) -> Figure:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def shown(confidence: float) -> float:
-    """Return a confidence as the page shows it: in whole per cent, cut and not rounded, and never 100."""
+def whole_percent(confidence: float) -> float:
+    """Return a confidence as the web page shows it: in whole per cent, cut and not rounded, and never 100."""
     return min(math.floor(100 * confidence) / 100, 0.99)
 
 
 def list_doubts(reading: Reading) -> list[list[str]]:
     """Return a row for each digit of a reading, the least certain first: its place, what was read, how certain."""
     rows = zip(count(1), reading.characters, reading.probs.max(axis=1), strict=False)
-    return [[str(place), digit, f"{shown(sure):.0%}"] for place, digit, sure in sorted(rows, key=lambda row: row[2])]
+    return [
+        [str(place), digit, f"{whole_percent(sure):.0%}"] for place, digit, sure in sorted(rows, key=lambda row: row[2])
+    ]
 
 
 def mark_boxes(reading: Reading) -> tuple[np.ndarray, list[tuple[tuple[int, ...], str]]]:
@@ -2846,7 +2862,7 @@ def mark_boxes(reading: Reading) -> tuple[np.ndarray, list[tuple[tuple[int, ...]
 
 
 def show_answer(path: str | None, predict: Predict, min_confidence: float) -> list[Any]:
-    """Return what the page shows of the picture in a file: text, error, bars, doubts, what the network saw, where."""
+    """Return what the web page shows of a picture file: text, error, bars, doubts, what the network saw, where."""
     from gradio import update
 
     hidden = update(visible=False)
@@ -2858,14 +2874,14 @@ def show_answer(path: str | None, predict: Predict, min_confidence: float) -> li
         return ["", message, hidden, hidden, None, None]
     bars, doubts = hidden, update(value=list_doubts(reading), visible=True)
     if len(reading.probs) == 1:
-        shares = {str(digit): shown(share) for digit, share in enumerate(reading.probs[0].tolist())}
+        shares = {str(digit): whole_percent(share) for digit, share in enumerate(reading.probs[0].tolist())}
         bars, doubts = update(value=shares, visible=True), hidden
     seen = cv2.resize(tile(reading.digits), None, fx=8, fy=8, interpolation=cv2.INTER_NEAREST)
     return [reading.text, hidden, bars, doubts, seen, mark_boxes(reading)]
 
 
 def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
-    """Build the page: draw or give a picture, see what is read. Pictures are deleted within minutes."""
+    """Build the web page: draw or give a picture, see what is read. Pictures are deleted within minutes."""
     import gradio
 
     answer = partial(show_answer, predict=predict, min_confidence=min_confidence)
@@ -3066,8 +3082,8 @@ def save_training(
     return path
 
 
-def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
-    """Train a network, evaluate it and save it with all that is known of it; return the file to read with."""
+def run_training(args: argparse.Namespace) -> tuple[Path, list[Figure]]:
+    """Train a network, evaluate it and save it with all that is known; return the file to read with, and figures."""
     make_folder(args.output)
     check_source(args.data)  # before TensorFlow's seconds
     start_tensorflow()
@@ -3090,12 +3106,16 @@ def run_training(args: argparse.Namespace, figures: list[Figure]) -> Path:
         }
         path = save_training(args.output, network, history, measured, settings(args, data, recipe))
     print(report(measured, len(probs)), file=sys.stderr if args.form else sys.stdout, flush=True)
-    if not args.no_plot:
-        figures += [draw_history(history), draw_confusion(measured["confusion"])]
-        figures += [draw_mistakes(data.x_test, data.y_test, probs)]
-        for figure, file in zip(figures, ("history.png", "confusion.png", "mistakes.png"), strict=True):
-            save_figure(figure, result_file(args.output, data.name, file))
-    return path
+    if args.no_plot:
+        return path, []
+    figures = {
+        "history.png": draw_history(history),
+        "confusion.png": draw_confusion(measured["confusion"]),
+        "mistakes.png": draw_mistakes(data.x_test, data.y_test, probs),
+    }
+    for file, figure in figures.items():
+        save_figure(figure, result_file(args.output, data.name, file))
+    return path, list(figures.values())
 
 
 def to_rows(reading: Reading, each_digit: bool) -> list[dict[str, Any]]:
@@ -3278,8 +3298,8 @@ def choose_pictures(args: argparse.Namespace) -> tuple[Iterator[str], bool]:
     return chain(first, paths), len(first) == MANY
 
 
-def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) -> int:
-    """Read pictures, print what they say and draw it; return 1 if any could not be read, else 0."""
+def run_reading(args: argparse.Namespace, model: Path) -> tuple[int, list[Figure]]:
+    """Read pictures, print what they say and draw it; return 1 if any could not be read, else 0, and the figure."""
     paths, many = choose_pictures(args)
     kept, count, status = [], 0, 0
     how = {"min_confidence": args.min_confidence, "one": args.one, "explain": args.explain}
@@ -3300,16 +3320,17 @@ def run_reading(args: argparse.Namespace, model: Path, figures: list[Figure]) ->
                 save_figure(draw_stages(reading), args.output / "explain" / f"{count:03}-{stem}.png")
             if count <= PLOT_LIMIT:
                 kept.append(reading._replace(page=reading.page._replace(stages=None)))
-    if kept and not args.no_plot:
-        figures.append(draw_readings(kept))
-        save_figure(figures[-1], args.plot or args.output / "predictions.png")
-        if count > PLOT_LIMIT:
-            say(f"the plot shows the first {PLOT_LIMIT} of {count} pictures")
-    return status
+    if args.no_plot or not kept:
+        return status, []
+    figure = draw_readings(kept)
+    save_figure(figure, args.plot or args.output / "predictions.png")
+    if count > PLOT_LIMIT:
+        say(f"the plot shows the first {PLOT_LIMIT} of {count} pictures")
+    return status, [figure]
 
 
 def run_web_page(args: argparse.Namespace, model: Path) -> int:
-    """Serve the page until Ctrl-C or another signal to end, to this machine alone unless a host is given."""
+    """Serve the web page until Ctrl-C or another signal to end, to this machine alone unless a host is given."""
     uploads = tempfile.TemporaryDirectory(prefix="mnist_digits-", ignore_cleanup_errors=True)  # nobody else's
     os.environ.setdefault("GRADIO_TEMP_DIR", uploads.name)
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "*"}
@@ -3377,7 +3398,6 @@ def show(figures: list[Figure]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train if asked to, then read; return the exit status."""
-    figures: list[Figure] = []
     model = args.model or (args.output / "mnist.onnx" if args.train else find_network(args.output))
     if args.model_info:
         facts = load_facts(model)
@@ -3386,13 +3406,14 @@ def run(args: argparse.Namespace) -> int:
         for fact, value in facts.items():
             print(printable(f"{fact}: {value}"), flush=True)
         return 0
+    figures, status = [], 0
     if args.train:
-        model = run_training(args, figures)
+        model, figures = run_training(args)
     if args.web:
         return run_web_page(args, model)
-    status = 0
     if args.images or SAMPLES.is_dir():
-        status = run_reading(args, model, figures)
+        status, predictions = run_reading(args, model)
+        figures += predictions
     show(figures)
     return status
 
@@ -3452,7 +3473,7 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def add_web_flags(group: argparse._ArgumentGroup) -> None:
-    """Add what has a say in the page."""
+    """Add what has a say in the web page."""
     port = in_range(int, 1, 65535, "a port, 1 to 65535")
     group.add_argument("--web", action="store_true", help="open a page in the browser to draw digits on")
     group.add_argument("--host", help="address the page listens on; 0.0.0.0 lets everyone in (default: 127.0.0.1)")
