@@ -1632,7 +1632,7 @@ def outlier_sampler(
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Network: the architectures, training, evaluation, saving
+# System: memory, file descriptors, files
 # ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -1655,6 +1655,27 @@ def discard(descriptor: int) -> None:
     if nowhere != descriptor:  # as where that was closed
         os.dup2(nowhere, descriptor)
         os.close(nowhere)
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the place of `path` once that has ended well."""
+    part = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield part
+        part.replace(path)
+    except OSError as err:
+        raise InputError(
+            f"{path}: cannot be written ({err.strerror or err}); free some space or choose another place"
+        ) from err
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Network: the architectures, training, evaluation, saving
+# ----------------------------------------------------------------------------------------------------------------------
 
 
 def start_tensorflow() -> None:
@@ -1957,22 +1978,6 @@ def make_batches(
         digits = np.concatenate([x[chosen], drawn[added]])[order]
         batch = augment(recipe, to_batch(digits), rng)
         yield batch, teach(batch) if teach else np.concatenate([targets[chosen], their_targets[added]])[order]
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the place of `path` once that has ended well."""
-    part = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield part
-        part.replace(path)
-    except OSError as err:
-        raise InputError(
-            f"{path}: cannot be written ({err.strerror or err}); free some space or choose another place"
-        ) from err
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def checkpoint_writer(network: keras.Model, path: Path, history: dict[str, list[float]]) -> keras.callbacks.Callback:
