@@ -135,7 +135,7 @@ OTHER_WAYS = (
     Way("inverted", 1, floor=6, inverted=True, min_digits=4),
 )
 ALONE_SIDE = 100  # pixels; a picture whose longer side is shorter holds a digit alone, which may fill it
-BEYOND_DOUBT = 0.997  # confidence from which two digits that touch are read though one is a 1: letters reach less
+BEYOND_DOUBT = 0.95  # confidence from which two digits that touch are read though one is a 1: letters reach less
 TINY_SIDE = 20  # pixels of the longer side of a tiny picture; on larger ones, soft was right no more often than wrong
 CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
 MARGIN = 0.2  # of evidence, by which another way has to be better than the first
@@ -1326,7 +1326,7 @@ def load_data(source: str) -> Data:
 # ----------------------------------------------------------------------------------------------------------------------
 
 # To read more than MNIST, the network is shown more. Each digit of a batch is turned, moved and zoomed as digits of
-# different people are (POSES), bent, and drawn with another pen (change_pens). Pictures called outliers are added:
+# different people are (POSES), bent, and drawn with another pen (vary_pens). Pictures called outliers are added:
 # digits drawn anew as small pictures hold them (redraw) or with shapes that MNIST hardly has (european_digit), and what
 # is no digit (draw_nondigit): letters, doodles, spoilt digits, blots. The right answer to these is "any of the ten,
 # equally", so that the network learns to doubt what it never met.
@@ -1400,7 +1400,7 @@ def resample(batch: np.ndarray, points: np.ndarray) -> np.ndarray:
     return stacked.reshape(batch.shape)
 
 
-def change_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def vary_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw each digit of a batch with another pen: thicker or thinner, some out of focus.
 
     These are the ways in which pictures from outside MNIST still differ once the geometry has done its work.
@@ -1418,23 +1418,47 @@ def change_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return drawn
 
 
-def change_pen(ink: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
+def thicken_or_thin(ink: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
     """Draw ink (H, W) uint8 with strokes up to `most` pixels thicker or, where something is left of them, thinner."""
     pen = disc(rng.integers(3, most + 1))
     thin = cv2.erode(ink, pen)
     return thin if rng.random() < 0.7 and thin.mean() > 0.45 * ink.mean() else cv2.dilate(ink, pen)
 
 
+def add_remnant(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Add what is left of a printed box to the ink of a digit, (H, W) uint8: a piece of a line below or beside it."""
+    x, y, w, h = cv2.boundingRect((ink >= CORE).astype(np.uint8))
+    margin = h // 4
+    canvas, x, y = pad(ink, margin), x + margin, y + margin
+    thickness = int(rng.integers(2, h // 12 + 3))
+    away = round(h * rng.uniform(0.03, 0.18)) + thickness
+    if rng.random() < 0.75 or w < h / 2:  # beside a 1, an upright piece might be another
+        start, end = np.sort(rng.uniform(-0.1, 1.1, 2)) * w + x
+        level = y + h + away
+        ends = (start, level), (end, level + rng.normal(0, 1))
+    else:
+        start, end = np.sort(rng.uniform(0, 1.1, 2)) * (0.4 * h) + y + h * rng.choice([0, 0.6])
+        upright = x + w + away if rng.random() < 0.6 else x - away
+        ends = (upright, start), (upright + rng.normal(0, 1), end)
+    (x, y), (x_end, y_end) = np.rint(ends).astype(int).tolist()
+    cv2.line(canvas, (x, y), (x_end, y_end), 255, thickness)
+    if rng.random() < 0.3:
+        cv2.circle(canvas, ((x + x_end) // 2, (y + y_end) // 2), thickness + 2, 0, -1)  # a gap in it
+    return canvas
+
+
 def redraw(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw a digit (28, 28) uint8 anew as small pictures hold it: coarse, wider or narrower, with a pen of any width.
 
-    Half have hard pixels, as those from paint programs do. It comes back through our own geometry, so the network meets
-    what that makes of such pictures.
+    Half have hard pixels, as those from paint programs do; beside some is what is left of a printed box. It comes back
+    through our own geometry, so the network meets what that makes of such pictures.
     """
     size = tuple(rng.integers(85, 141, 2).tolist())
-    drawn = change_pen(cv2.resize(digit, size, interpolation=cv2.INTER_CUBIC), 9, rng)
-    side = int(rng.integers(14, 29))
-    pixels = cv2.resize(drawn, (side, side * size[1] // size[0]), interpolation=cv2.INTER_AREA)
+    drawn = thicken_or_thin(cv2.resize(digit, size, interpolation=cv2.INTER_CUBIC), 9, rng)
+    if rng.random() < 0.2 and (drawn >= CORE).any():
+        drawn = add_remnant(drawn, rng)
+    side = int(rng.integers(14, 29) * drawn.shape[1] / size[0])
+    pixels = cv2.resize(drawn, (side, side * drawn.shape[0] // drawn.shape[1]), interpolation=cv2.INTER_AREA)
     if rng.random() < 0.5:
         pixels = np.where(pixels > rng.uniform(0.25, 0.5) * pixels.max(), 255, 0).astype(np.uint8)
     return to_digit(pixels)
@@ -1449,10 +1473,10 @@ def load_glyphs() -> list[list[np.ndarray]]:
     from HersheyFonts import HersheyFonts
 
     alphabets = {
-        "futural": "ABCDEFGHJKLMNPQRTUVWXYacdefhkmnprtuvwxy?&#%@+=*<>^~$" + 2 * "BDGQUYy",
-        "cursive": "ABDEFGHJKMNPQRTUVWXYacdehkmnptuvwxy" + "BDGQUYy",
-        "scripts": "ABCDEFGHJKMNPQRTUVWXYacdehkmnptuvwxy",
-        "greeks": "ACDEGJKLMNPQRSUVWXaegjklmnpstuvwx",
+        "futural": "ABCDEFGHJKLMNPQRTUVWXYacdefhkmnprtuvwxy?&#%@+=*<>~$" + 2 * "ABDGHJLQUYy",
+        "cursive": "ABDEFGHJKMNPRTUVWXYacdehkmnptuvwxy" + "BDGUYy",
+        "scripts": "ABCDEFGHJKMNPRTUVWXYacdehkmnptuvwxy",
+        "greeks": "ACDEGJKMNPQRSUVWXaegjklmnpstuvwx",
         "cyrilc_1": "ADEFGIJKLMNPQRSUVWYadefgijklmnpqrsuvwy",
         "mathlow": '!"#$%:;=@HKLMN\\^_ghijkm' + 3 * "mpq",
         "symbolic": "@ABCDFGIJKLMNOPQRSTUVWXYZ[]^_`abcdefghijk",
@@ -1464,28 +1488,32 @@ def load_glyphs() -> list[list[np.ndarray]]:
     for name, characters in alphabets.items():
         fonts.load_default_font(name)
         glyphs += [fonts.all_glyphs[character] for character in characters]
-    polylines = [[np.array(list(stroke), np.float32) for stroke in glyph.strokes] for glyph in glyphs]
-    return [strokes for strokes in polylines if sum(map(len, strokes)) > 3]
+    drawn = [[list(stroke) for stroke in glyph.strokes] for glyph in glyphs]
+    barred_j = [[(0, 0), (14, 0)], [(8, 0), (8, 16), (6, 20), (1, 20), (-1, 15)]]
+    whole = [polylines for polylines in drawn if sum(map(len, polylines)) > 3] + 4 * [barred_j]
+    return [[np.array(line, np.float32) for line in polylines] for polylines in whole]
 
 
-def draw_strokes(strokes: list[np.ndarray], rng: np.random.Generator, filled: float = 0) -> np.ndarray:
+def draw_polylines(polylines: list[np.ndarray], rng: np.random.Generator, filled: float = 0) -> np.ndarray:
     """Draw polylines (N, 2), wide or narrow, leaning, wavy, with a thin or a thick pen: digit (28, 28) uint8.
 
-    `filled` is how likely their inside is ink as well.
+    Each is a little out of the place and shape that it has in the font. `filled` is how likely their inside is ink.
     """
     lean = np.array([[rng.uniform(0.6, 1.2), rng.normal(0, 0.2)], [rng.normal(0, 0.15), 1]])
     waves, phases = rng.normal(0, 0.04, (2, 2)), rng.uniform(0, 2 * math.pi, 2)
-    corners = np.concatenate(strokes)
+    corners = np.concatenate(polylines)
     middle, scale = (corners.max(axis=0) + corners.min(axis=0)) / 2, 100 / max(np.ptp(corners, axis=0).max(), 1)
     lines = []
-    for stroke in strokes:
-        line = (stroke - middle) * scale @ lean.T + 100
+    for line in polylines:
+        centre, own = line.mean(axis=0), np.eye(2) + rng.normal(0, 0.1, (2, 2))
+        line = (line - centre) @ own.T + centre + rng.normal(0, 4, 2) / scale
+        line = (line - middle) * scale @ lean.T + 100
         lines.append(np.rint(line + 7 * np.sin(line @ waves + phases)).astype(np.int32))
-    sheet = np.zeros((200, 200), np.uint8)
+    canvas = np.zeros((200, 200), np.uint8)
     if rng.random() < filled:
-        cv2.fillPoly(sheet, lines, 255)
-    cv2.polylines(sheet, lines, False, 255, int(rng.integers(3, 22)), cv2.LINE_AA)
-    return to_digit(sheet)
+        cv2.fillPoly(canvas, lines, 255)
+    cv2.polylines(canvas, lines, False, 255, int(rng.integers(3, 22)), cv2.LINE_AA)
+    return to_digit(canvas)
 
 
 def to_curve(knots: ArrayLike) -> np.ndarray:
@@ -1496,28 +1524,37 @@ def to_curve(knots: ArrayLike) -> np.ndarray:
 def european_digit(rng: np.random.Generator) -> tuple[list[np.ndarray], int]:
     """Make up a digit as many Europeans write it and hardly anybody in MNIST: polylines (N, 2), and its label.
 
-    They are a 1 with a long upstroke, a 4 like a flash of lightning, a 7 with a bar, a 9 with a hooked tail.
+    They are a 1 with a long upstroke, a 2 with a loop at its foot, a 4 like a flash of lightning, a 7 with a hook or a
+    bar, a 9 with a hooked tail.
     """
-    label, between = rng.choice([1, 4, 7, 9], p=[0.55, 0.15, 0.15, 0.15]), rng.uniform
+    label, between = rng.choice([1, 2, 4, 7, 9], p=[0.4, 0.15, 0.12, 0.2, 0.13]), rng.uniform
     if label == 1:
         joint, top = between(0, 45) * (rng.random() < 0.5), rng.normal(0, 8)  # the upstroke may join below the top
         rise = between(60, 100)
         start = (-between(0.4, 1) * (rise - joint) - 10, rise)
         upstroke = to_curve([start, (-12, joint + between(14, 22)), (top * (1 - joint / 100), joint)])
         tail = [(between(6, 18), 98)] if rng.random() < 0.35 else []
-        strokes = [upstroke, [(top, 0), (rng.normal(0, 5), 85), (0, 100), *tail]]
+        polylines = [upstroke, [(top, 0), (rng.normal(0, 5), 85), (0, 100), *tail]]
+    elif label == 2:
+        head, neck, loop = between(12, 35), between(50, 62), between(8, 20)
+        arc = [(between(-4, 8), head), (10, 5), (32, -2), (55, 10), (54, 30), (34, neck), (14, 84), (-6, 98 - loop / 3)]
+        foot = [(-4, 100 - 2 * loop), (8, 98 - 1.4 * loop), (30, 96), (between(48, 62), 99), (72, between(78, 96))]
+        polylines = [to_curve(arc + foot)]
     elif label == 4:
         bar, stem = between(45, 68), between(45, 75)
-        strokes = [[(between(40, 75), 0), (0, bar), (stem, bar - between(-5, 12)), (stem - between(0, 20), 100)]]
+        polylines = [[(between(40, 75), 0), (0, bar), (stem, bar - between(-5, 12)), (stem - between(0, 20), 100)]]
     elif label == 7:
-        bar, foot = between(40, 65), between(15, 40)
-        serif = [(0, between(5, 20))] if rng.random() < 0.5 else []
-        strokes = [[*serif, (0, 3), (65, 0), (foot, 100)], [(foot - 15, bar), (foot + 45, bar - between(0, 8))]]
+        bar, foot, belly = between(40, 65), between(15, 40), between(-4, 10)
+        hook = [(-between(0, 14), between(12, 30)), (-2, between(4, 12))] if rng.random() < 0.6 else []
+        stem = to_curve([(65, 0), (62 + belly, between(12, 22)), ((65 + foot) / 2 + belly, 55), (foot, 100)])
+        polylines = [[*hook, (0, 3), (between(20, 40), between(0, 8)), *stem]]
+        if rng.random() < 0.5:
+            polylines += [[(foot - 15, bar), (foot + 45, bar - between(0, 8))]]
     else:
         loop, turns = between(16, 26), np.linspace(-1, 5.6, 9)
         ring = np.stack([55 - loop + loop * np.cos(turns), loop - loop * np.sin(turns)], axis=1)
-        strokes = [to_curve([*ring, (60, 70), (40, 98), (15, 100), (between(-15, 10), between(85, 100))])]
-    return [np.array(stroke, np.float32) for stroke in strokes], int(label)
+        polylines = [to_curve([*ring, (60, 70), (40, 98), (15, 100), (between(-15, 10), between(85, 100))])]
+    return [np.array(line, np.float32) for line in polylines], int(label)
 
 
 def scribble(rng: np.random.Generator) -> list[np.ndarray]:
@@ -1551,18 +1588,19 @@ def spoil_digit(x: np.ndarray, of_label: list[np.ndarray], rng: np.random.Genera
         return pick((3, 4, 7))[:, ::-1] if rng.random() < 0.5 else pick((4, 7))[::-1]
     if kind == 2:
         return np.maximum(pick(range(2, 10)), np.rot90(pick(range(2, 10)), rng.integers(1, 4)))
-    if kind > 3:  # its left, right, upper or lower half
-        digit = pick((0, 2, 3, 5, 6, 8)) if kind == 4 else pick((2, 3, 5)).T
-        half = digit[:, : rng.integers(12, 17)] if rng.random() < 0.5 else digit[:, rng.integers(12, 17) :]
-        if not (half >= CORE).any():  # all of it lies in the other half: mirrored along its diagonal, it is none
-            return digit.T if kind == 4 else digit
-        return to_digit(half if kind == 4 else half.T)
-    pair = np.zeros((FIELD, 2 * FIELD), np.uint8)
-    pair[:, :FIELD] = pick(range(10))
-    shift = FIELD - rng.integers(4, 10)
-    part = pair[:, shift : shift + FIELD]
-    np.maximum(part, pick(range(10)), out=part)
-    return fit_digit(pair) if pair.any() else part
+    if kind == 3:
+        pair = np.zeros((FIELD, 2 * FIELD), np.uint8)
+        pair[:, :FIELD] = pick(range(10))
+        shift = FIELD - rng.integers(4, 10)
+        part = pair[:, shift : shift + FIELD]
+        np.maximum(part, pick(range(10)), out=part)
+        return fit_digit(pair) if pair.any() else part
+    # The left, right, upper or lower half of a digit that is none without the other half.
+    digit = pick((0, 2, 3, 5, 6, 8)) if kind == 4 else pick((2, 3, 5)).T
+    half = digit[:, : rng.integers(12, 17)] if rng.random() < 0.5 else digit[:, rng.integers(12, 17) :]
+    if not (half >= CORE).any():  # all of it lies in the other half: mirrored along its diagonal, it is none
+        return digit.T if kind == 4 else digit
+    return to_digit(half if kind == 4 else half.T)
 
 
 def draw_blot(rng: np.random.Generator) -> np.ndarray:
@@ -1584,7 +1622,7 @@ def draw_nondigit(
     """
     kind = rng.random()
     if kind < 0.6:
-        return draw_strokes(glyphs[rng.integers(len(glyphs))] if kind < 0.48 else scribble(rng), rng, 0.08)
+        return draw_polylines(glyphs[rng.integers(len(glyphs))] if kind < 0.48 else scribble(rng), rng, 0.08)
     return spoil_digit(x, of_label, rng) if kind < 0.92 else draw_blot(rng)
 
 
@@ -1620,8 +1658,8 @@ def outlier_sampler(
             index = rng.choice(rare if kind < 0.24 else inked)
             return redraw(x[index], rng), targets[index]
         if kind > 0.92:
-            strokes, label = european_digit(rng)
-            return draw_strokes(strokes, rng), ONE_HOT[label]
+            polylines, label = european_digit(rng)
+            return draw_polylines(polylines, rng), ONE_HOT[label]
         return draw_nondigit(glyphs, x, of_label, rng), np.full(10, 0.1, np.float32)
 
     def sample_outliers(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -1925,7 +1963,7 @@ def augment(recipe: Recipe, batch: np.ndarray, rng: np.random.Generator) -> np.n
     if recipe.elastic:
         points += draw_bends(len(chosen), rng)
     moved = resample(batch[chosen], points)
-    batch[chosen] = change_pens(moved, rng) if recipe.elastic else moved
+    batch[chosen] = vary_pens(moved, rng) if recipe.elastic else moved
     return batch
 
 
@@ -2002,8 +2040,8 @@ def checkpoint_writer(network: keras.Model, path: Path, history: dict[str, list[
     return keras.callbacks.LambdaCallback(on_epoch_end=on_epoch_end)
 
 
-def load_checkpoint(network: keras.Model, path: Path) -> tuple[int, dict[str, list[float]]]:
-    """Take a network to where a checkpoint was saved; return the steps and the history until then, or an epoch more."""
+def load_checkpoint(network: keras.Model, path: Path, steps_per_epoch: int) -> tuple[int, dict[str, list[float]]]:
+    """Take a network to where a checkpoint was saved; return the steps and the history until then."""
     from keras import ops
 
     try:
@@ -2016,7 +2054,7 @@ def load_checkpoint(network: keras.Model, path: Path) -> tuple[int, dict[str, li
     for layer in network.layers:
         if hasattr(layer, "seed_generator"):  # counts the steps as well
             layer.seed_generator.state.assign_add([0, steps])
-    return steps, history
+    return steps, {name: values[: steps // steps_per_epoch] for name, values in history.items()}
 
 
 def epoch_lines(epochs: int, tell: Callable[[str], None]) -> keras.callbacks.Callback:
@@ -2105,8 +2143,7 @@ def train(
     with strategy.scope():
         network = build_network(recipe)
         compile_network(network, recipe._replace(smoothing=0) if teach else recipe, steps * recipe.epochs)
-        done, history = load_checkpoint(network, checkpoint) if checkpoint.is_file() else (0, {})
-    history = {name: values[: done // steps] for name, values in history.items()}
+        done, history = load_checkpoint(network, checkpoint, steps) if checkpoint.is_file() else (0, {})
     validation = tf.data.Dataset.from_tensor_slices((to_batch(x_validation), ONE_HOT[y_validation]))
     validation = untuned(validation.batch(1000 // devices * devices))
     network.fit(
@@ -2768,8 +2805,8 @@ def tile(digits: np.ndarray) -> np.ndarray:
     """Lay digits (N, 28, 28) uint8 side by side, as nearly in a square as they go: (H, W) uint8."""
     columns = math.ceil(math.sqrt(len(digits)))
     lines = math.ceil(len(digits) / columns)
-    sheet = np.pad(digits, ((0, lines * columns - len(digits)), (0, 0), (0, 0)))
-    return sheet.reshape(lines, columns, FIELD, FIELD).swapaxes(1, 2).reshape(lines * FIELD, columns * FIELD)
+    grid = np.pad(digits, ((0, lines * columns - len(digits)), (0, 0), (0, 0)))
+    return grid.reshape(lines, columns, FIELD, FIELD).swapaxes(1, 2).reshape(lines * FIELD, columns * FIELD)
 
 
 def on_one_line(text: str, most: int) -> str:
