@@ -10,7 +10,7 @@ and sets/semeion.npz with small pictures x and labels y. In multi/ and nondigit/
 later.
 The peer is "invert and resize": gray, inverted if it is light, the whole picture resized to 28 x 28, all of them in one
 call of Keras's model.predict. "Box and centre" adds MNIST's own geometry to it. What is measured is printed and saved
-in benchmarks/results/reading.json.
+in benchmarks/results/reading.json; benchmarks/figures/confidence.png shows what --min-confidence does.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ import draw_samples  # noqa: E402
 import mnist_digits as md  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "reading.json"
+FIGURE = ROOT / "benchmarks" / "figures" / "confidence.png"
+LEAST = [round(0.05 * step, 2) for step in range(20)]  # confidences from which a digit counts
 PARTS = {
     "own": "one digit",
     "multi": "several digits, the whole text",
@@ -218,8 +220,36 @@ def measure_part(folder: Path, index: list[dict[str, str]], model: Path) -> dict
         right = np.array([str(r["digits"][0]["digit"]) == label for r, label in pairs])
         confidence = np.array([r["confidence"] for r, _ in pairs])
         row["ece"] = round(md.calibration_error(confidence, right), 4)
+    if folder.name != "multi":
+        row["ours, by confidence"] = right_by_confidence(readings, labels)
     print(json.dumps(row), flush=True)
     return row
+
+
+def right_by_confidence(readings: list[dict], labels: list[str]) -> list[float]:
+    """Return the share of pictures read right, or refused where the label is "", at each of the LEAST confidences."""
+    shares = []
+    for least in LEAST:
+        texts = ["".join(str(d["digit"]) for d in r["digits"] if d["confidence"] >= least) for r in readings]
+        shares.append(round(float(np.mean([text == label for text, label in zip(texts, labels, strict=True)])), 4))
+    return shares
+
+
+def draw_confidence(rows: list[dict], path: Path) -> None:
+    """Draw how many digits are read right and how many other pictures refused, against the least confidence."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for row in rows:
+        if "ours, by confidence" in row:
+            axes.plot(LEAST, row["ours, by confidence"], marker="o", markersize=4, label=PARTS[row["part"]])
+    axes.axvline(md.MIN_CONFIDENCE, color="#8a8a8a", linestyle="--", label="default")
+    axes.set(xlabel="--min-confidence", ylabel="share of pictures", xlim=(0, 1), ylim=(0.6, 1))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(frameon=False, loc="lower left")
+    figure.savefig(path, dpi=110)
 
 
 def measure_accuracy(folder: Path, model: Path) -> list[dict]:
@@ -269,6 +299,8 @@ def main() -> None:
     result["speed"] = measure_speed(args.model, counts)
     result["accuracy"] = measure_accuracy(args.folder, args.model) if args.folder else []
     RESULTS.parent.mkdir(exist_ok=True)
+    if args.folder:
+        draw_confidence(result["accuracy"], FIGURE)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(*tables(result), sep="\n")
 
