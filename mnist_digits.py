@@ -1008,9 +1008,7 @@ def fit_digit(ink: np.ndarray) -> np.ndarray:
     borders = (top, side - h - top, left, side - w - left)
     square = cv2.copyMakeBorder(ink.astype(np.float32), *borders, cv2.BORDER_CONSTANT, value=0)
     digit = np.zeros((FIELD, FIELD), np.uint8)
-    for size in range(
-        LONGER_SIDE, FIELD // 2 - 1, -1
-    ):  # smaller only where the mass lies so far to one side that it has to be
+    for size in range(LONGER_SIDE, FIELD // 2 - 1, -1):  # smaller only where the mass lies too far to one side
         small = cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA)
         small = np.rint(small * (255 / small.max())).astype(np.uint8)
         moments = cv2.moments(small)

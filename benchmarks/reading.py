@@ -44,6 +44,7 @@ import mnist_digits as md  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "reading.json"
 FIGURE = ROOT / "benchmarks" / "figures" / "confidence.png"
+LINES = {"own": "one digit, read right", "nondigit": "no digit, refused"}
 LEAST = [round(0.05 * step, 2) for step in range(20)]  # confidences from which a digit counts
 PARTS = {
     "own": "one digit",
@@ -220,7 +221,7 @@ def measure_part(folder: Path, index: list[dict[str, str]], model: Path) -> dict
         right = np.array([str(r["digits"][0]["digit"]) == label for r, label in pairs])
         confidence = np.array([r["confidence"] for r, _ in pairs])
         row["ece"] = round(md.calibration_error(confidence, right), 4)
-    if folder.name != "multi":
+    if folder.name in LINES:
         row["ours, by confidence"] = right_by_confidence(readings, labels)
     print(json.dumps(row), flush=True)
     return row
@@ -242,8 +243,8 @@ def draw_confidence(rows: list[dict], path: Path) -> None:
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
     for row in rows:
-        if "ours, by confidence" in row:
-            axes.plot(LEAST, row["ours, by confidence"], marker="o", markersize=4, label=PARTS[row["part"]])
+        if row["part"] in LINES:
+            axes.plot(LEAST, row["ours, by confidence"], marker="o", markersize=4, label=LINES[row["part"]])
     axes.axvline(md.MIN_CONFIDENCE, color="#8a8a8a", linestyle="--", label="default")
     axes.set(xlabel="--min-confidence", ylabel="share of pictures", xlim=(0, 1), ylim=(0.6, 1))
     axes.spines[["top", "right"]].set_visible(False)
