@@ -22,6 +22,11 @@ def read_one(picture, **how):
     return reading
 
 
+def to_batch(digits):
+    """Return digits (N, 28, 28) as a network takes them."""
+    return np.divide(digits[..., np.newaxis], 255, dtype=np.float32)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(7)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -50,7 +51,9 @@ def test_a_killed_worker_loses_nothing_and_doubles_nothing(cluster):
         os.kill(min(workers.values()), getattr(signal, "SIGKILL", signal.SIGTERM))
         there += readings
     here = md.read_pictures(paths, predict)
-    assert [(reading.text, reading.boxes) for reading in there] == [(reading.text, reading.boxes) for reading in here]
+    for read, expected in zip(there, here, strict=True):
+        assert (read.path, read.text, read.boxes) == (expected.path, expected.text, expected.boxes)
+        assert np.array_equal(read.probs, expected.probs)
 
 
 def test_where_there_is_no_cluster_the_way_to_one_is_told(capsys, monkeypatch):

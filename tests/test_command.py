@@ -15,16 +15,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import ROOT, read_one
+from conftest import ROOT, read_one, to_batch
 
 import mnist_digits as md
 
 SAMPLE = str(ROOT / "samples" / "4.png")
 MANY = 500  # pictures, from which on several processes read
-
-
-def to_batch(digits):
-    return np.divide(digits[..., np.newaxis], 255, dtype=np.float32)
 
 
 def facts_of(model, capsys):
@@ -283,7 +279,7 @@ def test_reading_never_imports_tensorflow(trained):
 
 def test_help_and_version_need_no_more_than_numpy_and_opencv():
     assert "--min-confidence" in run("--help").stdout
-    assert re.fullmatch(r"mnist_digits.py \d+\.\d+\.\d+\n", run("--version").stdout)
+    assert run("--version").stdout == f"mnist_digits.py {md.__version__}\n"
 
 
 def test_ctrl_c_ends_with_130_and_keeps_the_earlier_network(small, tmp_path):

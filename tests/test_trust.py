@@ -442,13 +442,13 @@ PICTURES = st.one_of(
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(st.one_of(GRAYS, FEW))
-def test_any_ink_becomes_a_centred_digit_or_is_refused(ink):
+@given(st.one_of(GRAYS, FEW), st.sampled_from([md.fit_digit, md.to_digit]))
+def test_any_ink_becomes_a_centred_digit_or_is_refused(ink, make):
     if ink.any():
-        assert_centred(md.to_digit(ink))
+        assert_centred(make(ink))
     else:
         with pytest.raises(md.InputError):
-            md.to_digit(ink)
+            make(ink)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
