@@ -119,7 +119,7 @@ class Way(NamedTuple):
     blur: float = 0  # against the grain: standard deviation in hundredths of the picture's longer side
     linked: bool = False  # faint ink counts only where it is linked to stronger ink: hysteresis (Canny, 1986)
     inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
-    min_digits: int = 1  # where it finds fewer, they are not beyond doubt
+    min_digits: int = 1  # where it finds fewer, they are not beyond doubt, unless they are all there is
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
 
 
@@ -2553,7 +2553,8 @@ def can_replace(first: Reading, other: Reading) -> bool:
         if few or not upright or other.confidence < BEYOND_DOUBT:
             return False
     lost = non_ones < np.count_nonzero(find_certain(first) != 1)
-    return not lost and len(certain) >= 0.6 * count and count >= other.page.way.min_digits
+    enough = not first.boxes or count >= other.page.way.min_digits
+    return not lost and enough and len(certain) >= 0.6 * count
 
 
 def extends(other: Reading, first: Reading) -> bool:
@@ -2596,7 +2597,7 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
     best, most = first, evidence(first) + MARGIN
     ways = OTHER_WAYS if max(gray.shape) > TINY_SIDE else (*OTHER_WAYS, SOFT)
     pages = [make_page(first.page.path, gray, times, one, explain, way) for way in ways]
-    new = [page for page in pages if len(page.digits) >= page.way.min_digits]
+    new = [page for page in pages if len(page.digits) >= (page.way.min_digits if first.boxes else 1)]
     new = [page for page in new if not np.array_equal(page.digits, first.page.digits)]
     if not new:
         return first
