@@ -533,17 +533,19 @@ def cover_desk(gray: np.ndarray) -> np.ndarray:
 def is_light_on_dark(gray: np.ndarray) -> bool:
     """Tell the polarity of a gray picture: what differs most from its surroundings is ink, lighter or darker.
 
-    The skewness of the deviations from a wide median, which the edge of a shadow leaves as it is, has its sign. Where
-    ink fills nearly half of the picture, the skewness says little, and the corners are paper. The digit may fill a tiny
-    picture and its corners: where these differ, a lower skewness has to do, or else ink is what leaves less room for a
-    disc, for strokes are narrower than paper.
+    The skewness of the deviations from a wide median, which the edge of a shadow leaves as it is, has its sign; on a
+    larger picture, that of the logarithms. Where ink fills nearly half of the picture, the skewness says little, and
+    the corners are paper. The digit may fill a tiny picture and its corners: where these differ, a lower skewness has
+    to do, or else ink is what leaves less room for a disc, for strokes are narrower than paper.
     """
     alone = max(gray.shape) < ALONE_SIDE  # its ink may fill half of the picture
     small = downsample(gray, 128)  # no detail is asked for, ...
     tiny = downsample(small, 16 if alone else 32)  # ... least of all by a wide median
-    wide = cv2.medianBlur(tiny, max(tiny.shape) // (1 if alone else 2) | 1)
-    wide = cv2.resize(wide.astype(np.float32), small.shape[::-1])
-    deviation = (small - wide).ravel()
+    wide = cv2.medianBlur(tiny, int(max(tiny.shape) * (1 if alone else 0.4)) | 1)
+    shades = small.astype(np.float32), cv2.resize(wide.astype(np.float32), small.shape[::-1])
+    if not alone:
+        shades = [np.log(shade + 16) for shade in shades]  # a shadow takes half of the light, a pen most of it
+    deviation = (shades[0] - shades[1]).ravel()
     deviation -= deviation.mean()
     square = deviation * deviation
     skewness = float(square @ deviation) / small.size / max(float(square.sum()) / small.size, 1e-4) ** 1.5

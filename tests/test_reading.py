@@ -63,6 +63,29 @@ def test_small_soft_digits_without_margin_are_read(data, tmp_path):
     assert np.mean(np.array(texts) == data.y_test.astype(str)) >= 0.95
 
 
+def test_digits_of_8_pixels_are_found(data, rng, tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(200)]
+    for path, digit in zip(paths, data.x_test[::5], strict=True):
+        x, y, w, h = cv2.boundingRect(digit)
+        size = [max(round(8 * side / max(w, h)), 1) for side in (w, h)]
+        tiny = cv2.resize(digit[y : y + h, x : x + w], size, interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(path), (220 - 0.8 * tiny + rng.normal(0, 4, tiny.shape)).clip(0, 255))
+    texts = [reading.text for reading in md.read_pictures(paths)]
+    assert np.mean(np.array(texts) == data.y_test[::5].astype(str)) >= 0.92
+
+
+def test_a_thin_pen_in_a_hard_shadow_is_read(data, tmp_path):
+    y, x = np.mgrid[:450, :320]
+    light = np.where(y > 300 + 0.3 * x, 1, 0.55) * (1 - np.hypot((x - 160) / 320, (y - 225) / 450) ** 2)
+    right = []
+    for digit, label in zip(data.x_test[::50], data.y_test[::50], strict=True):
+        page = np.full((450, 320), 200, np.float32)
+        thin = cv2.erode(cv2.resize(digit, (120, 120), interpolation=cv2.INTER_CUBIC), np.ones((5, 5)))
+        page[150:270, 100:220] *= 1 - thin / 300
+        right.append(read(tmp_path / "shadow.png", (page * light).astype(np.uint8)).text == str(label))
+    assert np.mean(right) >= 0.9
+
+
 def test_a_1_is_found_in_the_noise_of_a_dark_photo(rng, tmp_path):
     page = plain(400, 260)
     write(page, pen("1", 200, 24, rng, slant=0), 110, 100, (60, 60, 60))
