@@ -2422,14 +2422,17 @@ def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> 
     return "\n".join("".join(" " * gap + next(characters) for gap in [False, *find_gaps(row)]) for row in rows)
 
 
-def is_remnant(box: Box, is_certain: bool, certain: list[Box], size: tuple[int, int]) -> bool:
-    """Tell whether a box runs off a page (width, height) and is far taller than all certain digits or far from them.
+def is_cut_off(box: Box, size: tuple[int, int]) -> bool:
+    """Tell whether a box runs off a page (width, height)."""
+    reach = max(2, max(size) / 300)
+    return min(box.x, box.y) < reach or box.right > size[0] - reach or box.bottom > size[1] - reach
+
+
+def is_remnant(box: Box, is_certain: bool, certain: list[Box]) -> bool:
+    """Tell whether a box that runs off its page is far taller than all certain digits or far from them.
 
     One that is certain itself is far only where it stands in no row and no column of theirs.
     """
-    reach = max(2, max(size) / 300)
-    if min(box.x, box.y) >= reach and box.right <= size[0] - reach and box.bottom <= size[1] - reach:
-        return False
     others = [other for other in certain if other is not box]
     is_far = all(sum(gaps(box, other)) > other.h for other in others)
     is_apart = not is_certain or all(min(gaps(box, other)) > 0 for other in others)
@@ -2440,7 +2443,8 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
     """Tell which boxes on a page (width, height) hold writing, from probs (N, 10): (N,) bool, not all of them False.
 
     What is in doubt and small beside the certain digits, or runs off the page, is a remnant of something else; so is a
-    short 1, or one that runs off the page, for it may be part of any line.
+    short 1, or one that runs off the page, for it may be part of any line. Where few digits are certain, what runs off
+    the page is one only if it is most likely no digit and stands in no row of theirs.
     """
     confidence, (_, _, widths, heights) = probs.max(axis=1), np.array(boxes).T
     certain = sorted(compress(boxes, confidence > REREAD_BELOW), key=lambda box: box.h)
@@ -2450,7 +2454,10 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
         unsure, ones = confidence < REREAD_BELOW, probs.argmax(axis=1) == 1
         remnant |= ((confidence < MIN_CONFIDENCE) | ones) & (heights < 0.5 * usual)
         for index in np.flatnonzero(unsure | ones):
-            remnant[index] |= is_remnant(boxes[index], not unsure[index], certain, size)
+            remnant[index] |= is_cut_off(boxes[index], size) and is_remnant(boxes[index], not unsure[index], certain)
+    for index in np.flatnonzero(confidence < MIN_CONFIDENCE) if certain else ():
+        apart = all(gaps(boxes[index], other)[1] > 0 for other in certain)
+        remnant[index] |= apart and is_cut_off(boxes[index], size)
     return np.ones(len(boxes), bool) if remnant.all() else ~remnant
 
 

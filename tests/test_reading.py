@@ -74,9 +74,10 @@ def test_digits_of_8_pixels_are_found(data, rng, tmp_path):
     assert np.mean(np.array(texts) == data.y_test[::5].astype(str)) >= 0.92
 
 
-def test_a_thin_pen_in_a_hard_shadow_is_read(data, tmp_path):
+@pytest.mark.parametrize("edge", [300, 350])
+def test_a_thin_pen_in_a_hard_shadow_is_read(edge, data, tmp_path):
     y, x = np.mgrid[:450, :320]
-    light = np.where(y > 300 + 0.3 * x, 1, 0.55) * (1 - np.hypot((x - 160) / 320, (y - 225) / 450) ** 2)
+    light = np.where(y > edge + 0.3 * x, 1, 0.6) * (1 - np.hypot((x - 160) / 320, (y - 225) / 450) ** 2)
     right = []
     for digit, label in zip(data.x_test[::50], data.y_test[::50], strict=True):
         page = np.full((450, 320), 200, np.float32)
