@@ -132,6 +132,18 @@ def shadow(page: np.ndarray, rng: Rng) -> np.ndarray:
     return cv2.GaussianBlur(ink_on(225, page, 45) * light, (0, 0), 1) + rng.normal(0, 3, page.shape)
 
 
+def thin_pen(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A thin grey pen, most of the page in the hard shadow of whoever takes the photograph."""
+    width = md.stroke_width((page > 0.5).astype(np.uint8))
+    thin = cv2.erode(page, md.disc(0.4 * width))
+    h, w = page.shape
+    y, x = np.mgrid[:h, :w].astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    across = (x / w - 0.5) * np.cos(angle) + (y / h - 0.5) * np.sin(angle)
+    light = np.where(across > rng.uniform(0.15, 0.35), 1, rng.uniform(0.45, 0.65))
+    return cv2.GaussianBlur(ink_on(210, thin, 80) * light, (0, 0), 1) + rng.normal(0, 2, page.shape)
+
+
 def ruled(page: np.ndarray, rng: Rng, both: bool = False) -> np.ndarray:
     """Ruled paper, the lines paler than the pen."""
     paper = np.full(page.shape, 245, np.float32)
@@ -234,7 +246,7 @@ def zoomed(page: np.ndarray, rng: Rng) -> np.ndarray:
 
 Kind = Callable[[np.ndarray, Rng], np.ndarray]
 PAPERS: tuple[Kind, ...] = (
-    *(plain, rough, faint, old_crop, shadow, ruled, squared),
+    *(plain, rough, faint, old_crop, shadow, thin_pen, ruled, squared),
     *(form, dropout, show_through, desk, blurred, small, large, zoomed),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
