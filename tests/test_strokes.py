@@ -258,7 +258,10 @@ def test_digits_of_unequal_height_stand_in_one_row(rng):
 
 @pytest.mark.parametrize(
     ("kind", "layout", "least"),
-    [("touching", "text", 0.35), ("old crop", "one", 0.75), ("shadow", "one", 0.95), ("form", "text", 0.85)],
+    [
+        *[("touching", "text", 0.35), ("old crop", "one", 0.75), ("shadow", "one", 0.95), ("form", "text", 0.85)],
+        ("thin pen", "one", 0.9),
+    ],
 )
 def test_drawn_pictures_are_read(kind, layout, least, data, tmp_path):
     made = drawn.make(kind, layout, 60, data.x_test, data.y_test, tmp_path)
