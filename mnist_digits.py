@@ -2430,22 +2430,23 @@ def is_remnant(box: Box, is_certain: bool, certain: list[Box]) -> bool:
 def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Tell which boxes on a page (width, height) hold writing, from probs (N, 10): (N,) bool, not all of them False.
 
-    What is in doubt and small beside the certain digits, or runs off the page, is a remnant of something else; so is a
-    short 1, or one that runs off the page, for it may be part of any line. Where few digits are certain, what runs off
-    the page is one only if it is most likely no digit and stands in no row of theirs.
+    What is in doubt and small beside the certain digits is a remnant of something else; so is what is most likely no
+    digit, runs off the page and stands in none of their rows. Where several are certain, so is a short 1 and what is in
+    doubt or a 1, runs off the page and is far from them, for it may be part of any line.
     """
     confidence, (_, _, widths, heights) = probs.max(axis=1), np.array(boxes).T
     certain = sorted(compress(boxes, confidence > REREAD_BELOW), key=lambda box: box.h)
     usual = certain[len(certain) // 2].h if certain else heights.max()
+    cut_off = np.array([is_cut_off(box, size) for box in boxes])
     remnant = (heights < 0.15 * usual) | ((confidence < REREAD_BELOW) & (heights < 0.3 * usual) & (widths < usual))
     if len(certain) > 2:
         unsure, ones = confidence < REREAD_BELOW, probs.argmax(axis=1) == 1
         remnant |= ((confidence < MIN_CONFIDENCE) | ones) & (heights < 0.5 * usual)
-        for index in np.flatnonzero(unsure | ones):
-            remnant[index] |= is_cut_off(boxes[index], size) and is_remnant(boxes[index], not unsure[index], certain)
-    for index in np.flatnonzero(confidence < MIN_CONFIDENCE) if certain else ():
-        apart = all(gaps(boxes[index], other)[1] > 0 for other in certain)
-        remnant[index] |= apart and is_cut_off(boxes[index], size)
+        for index in np.flatnonzero(cut_off & (unsure | ones)):
+            remnant[index] |= is_remnant(boxes[index], not unsure[index], certain)
+    if certain:
+        for index in np.flatnonzero(cut_off & (confidence < MIN_CONFIDENCE)):
+            remnant[index] |= all(gaps(boxes[index], other)[1] > 0 for other in certain)
     return np.ones(len(boxes), bool) if remnant.all() else ~remnant
 
 

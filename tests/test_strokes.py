@@ -259,7 +259,10 @@ def test_digits_of_unequal_height_stand_in_one_row(rng):
 @pytest.mark.parametrize(
     ("kind", "layout", "least"),
     [
-        *[("touching", "text", 0.35), ("old crop", "one", 0.75), ("shadow", "one", 0.95), ("form", "text", 0.85)],
+        ("touching", "text", 0.35),
+        ("old crop", "one", 0.75),
+        ("shadow", "one", 0.95),
+        ("form", "text", 0.85),
         ("thin pen", "one", 0.9),
     ],
 )
