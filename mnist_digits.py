@@ -84,6 +84,7 @@ PICTURE_SUFFIXES = {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".
 PICTURE_SUFFIXES |= {".pbm", ".pgm", ".ppm"}
 CORE = 102  # of 255, the ink that makes a stroke: 0.8 of Otsu's threshold, for pressure varies along it
 THIN_STROKE = 0.11  # of a digit's longer side: a thin pen in MNIST, 2.2 of 20 pixels
+SAME_SHADE = 12  # of 255, by which the shades of a sheet of paper and of what it lies on differ at least
 FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
 
 MIN_CONFIDENCE = 0.5  # below it, a digit is more likely misread than read
@@ -121,6 +122,7 @@ class Way(NamedTuple):
     inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
     min_digits: int = 1  # where it finds fewer, they are not beyond doubt, unless they are all there is
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
+    channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: that of most contrast
 
 
 PLAIN = Way("plain", 1, floor=6)
@@ -133,6 +135,7 @@ OTHER_WAYS = (
     Way("calm", 0.5, blur=1.2),
     Way("calmer", 1, floor=6, blur=1.2),
     Way("inverted", 1, floor=6, inverted=True, min_digits=4),
+    *(Way(name, 1, floor=6, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
 )
 ALONE_SIDE = 100  # pixels; a picture whose longer side is shorter holds a digit alone, which may fill it
 BEYOND_DOUBT = 0.95  # confidence from which two digits that touch are read though one is a 1: letters reach less
@@ -457,19 +460,20 @@ def contrast_channel(picture: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
 
 
-def to_gray(picture: np.ndarray) -> np.ndarray:
-    """Return a decoded picture as gray, (H, W) uint8, transparent parts filled.
+def to_gray(picture: np.ndarray, channel: int | None = None) -> np.ndarray:
+    """Return a decoded picture, or one channel of it, as gray, (H, W) uint8, transparent parts filled.
 
     Where most is transparent, what is not is ink of whatever colour; else it is paper, and the holes become paper.
     """
     if picture.ndim == 2:
         return picture
-    if picture.shape[2] == 3:
-        return contrast_channel(picture)
-    alpha = picture[:, :, 3]
-    if np.mean(alpha > 127) < 0.5:
+    is_opaque = picture.shape[2] == 3
+    alpha = None if is_opaque else picture[:, :, 3]
+    if not is_opaque and np.mean(alpha > 127) < 0.5:
         return 255 - alpha
-    gray = contrast_channel(picture[:, :, :3])
+    gray = contrast_channel(picture[:, :, :3]) if channel is None else np.ascontiguousarray(picture[:, :, channel])
+    if is_opaque:
+        return gray
     paper = np.median(gray[alpha > 127])
     return (paper + (gray - paper) * (alpha / 255)).astype(np.uint8)
 
@@ -495,39 +499,69 @@ def disc(diameter: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
 
 
-def find_sheet(gray: np.ndarray) -> np.ndarray | None:
-    """Return the inside of a sheet of paper that lies on something darker, a mask (H, W) uint8 of 0 and 1, or None.
+def find_surroundings(gray: np.ndarray) -> np.ndarray:
+    """Return what of a picture is linked to its edges by pixels of nearly the same shade, (H, W) uint8 of 0 and 1."""
+    height, width = gray.shape
+    filled = np.zeros((height + 2, width + 2), np.uint8)
+    flags = 4 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE | 1 << 8
+    along = [(x, y) for y in (0, height - 1) for x in range(0, width, 4)]
+    along += [(x, y) for x in (0, width - 1) for y in range(0, height, 4)]
+    for x, y in along:
+        if not filled[y + 1, x + 1]:
+            cv2.floodFill(gray, filled, (x, y), 0, SAME_SHADE, SAME_SHADE, flags)
+    return filled[1:-1, 1:-1]
 
-    A sheet is a light rectangle that takes up a fifth of the picture or more, is written on, and has dark all around.
+
+def find_sheet(surroundings: np.ndarray) -> np.ndarray | None:
+    """Return the inside of the sheet of paper in its surroundings, both masks (H, W) uint8 of 0 and 1; None if none is.
+
+    A sheet is a rectangle that takes up a fifth of the picture or more.
     """
-    _, light = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
-    contours, _ = cv2.findContours(light, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    if border.mean() > 0.15 or not contours:
+    rest = cv2.morphologyEx(1 - surroundings, cv2.MORPH_OPEN, disc(5))
+    contours, _ = cv2.findContours(rest, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    if not contours:
         return None
     outline = max(contours, key=cv2.contourArea)
-    _, (width, height), _ = cv2.minAreaRect(outline)
-    if cv2.contourArea(outline) < max(0.88 * width * height, 0.2 * gray.size):
+    _, sides, _ = cv2.minAreaRect(outline)
+    if cv2.contourArea(outline) < max(0.88 * math.prod(sides), 0.2 * rest.size):
         return None
-    sheet = cv2.fillConvexPoly(np.zeros_like(gray), cv2.convexHull(outline), 1)
-    sheet = cv2.erode(sheet, disc(max(gray.shape) / 25))  # without its edge and the shadow there
-    return sheet if sheet.any() and 0.002 < np.mean(light[sheet > 0] == 0) < 0.4 else None
+    sheet = cv2.fillConvexPoly(np.zeros_like(rest), cv2.convexHull(outline), 1)
+    sheet = cv2.erode(sheet, disc(max(rest.shape) / 25))  # without its edge and the shadow there
+    return sheet if sheet.any() else None
+
+
+def paper_of(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
+    """Return the shade of a sheet's paper, (H, W) uint8, without what is written on it; outside, as if it went on.
+
+    It is the wide median of the sheet, a mask (H, W) of the picture `gray`, mirrored at its edge.
+    """
+    _, nearest = cv2.distanceTransformWithLabels(1 - sheet, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    edge = np.argwhere(sheet)[nearest - 1]  # (H, W, 2), the pixel of the sheet that is nearest to each
+    mirrored = (2 * edge - np.stack(np.indices(gray.shape), axis=-1)).clip(0, np.array(gray.shape) - 1)
+    is_there = sheet[mirrored[..., 0], mirrored[..., 1]] > 0
+    line, column = np.where(is_there, mirrored.transpose(2, 0, 1), edge.transpose(2, 0, 1))
+    return cv2.medianBlur(gray[line, column], max(gray.shape) // 3 | 1)
 
 
 def cover_desk(gray: np.ndarray) -> np.ndarray:
-    """Cover what lies around a sheet of paper, and its edges, with the shade of the sheet; gray (H, W) uint8."""
+    """Cover what lies around a sheet of paper, and its edges, with the shade of the sheet; gray (H, W) uint8.
+
+    It is one only if something is written on it and most of what is around it has another shade.
+    """
     if max(gray.shape) < ALONE_SIDE:
         return gray
     small = downsample(gray, 256)
-    sheet = find_sheet(small)
+    surroundings = find_surroundings(cv2.medianBlur(small, 5))
+    sheet = find_sheet(surroundings)
     if sheet is None:
         return gray
-    paper = (sheet > 0) & (small >= np.median(small[sheet > 0]))
-    known = paper + 1e-4  # far from the paper, its mean shade counts
-    shade = cv2.blur(np.where(paper, small, small[paper].mean()) * known, (51, 51)) / cv2.blur(known, (51, 51))
+    paper = paper_of(small, sheet)
+    differs = cv2.absdiff(small, paper) > SAME_SHADE
+    if not 0.002 < differs[sheet > 0].mean() < 0.4 or differs[surroundings > 0].mean() < 0.6:
+        return gray
     size = gray.shape[::-1]
-    shade = cv2.resize(shade.astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
-    return np.where(cv2.resize(sheet, size, interpolation=cv2.INTER_NEAREST) > 0, gray, shade)
+    paper = cv2.resize(paper, size, interpolation=cv2.INTER_LINEAR)
+    return np.where(cv2.resize(sheet, size, interpolation=cv2.INTER_NEAREST) > 0, gray, paper)
 
 
 def is_light_on_dark(gray: np.ndarray) -> bool:
@@ -762,9 +796,22 @@ def find_marks(strokes: np.ndarray) -> list[Mark]:
     return marks
 
 
+def covers_side(mark: Mark, shape: tuple[int, int]) -> bool:
+    """Tell whether a mark covers a whole side of its picture (H, W), as the desk around a sheet of paper does."""
+    (height, width), core = shape, mark.ink >= CORE
+    sides = (
+        (mark.box.x == 0, core[:, 0], height),
+        (mark.box.right == width, core[:, -1], height),
+        (mark.box.y == 0, core[0], width),
+        (mark.box.bottom == height, core[-1], width),
+    )
+    return any(is_there and np.count_nonzero(line) > 0.97 * length for is_there, line, length in sides)
+
+
 def drop_edges(marks: list[Mark], shape: tuple[int, int]) -> list[Mark]:
-    """Drop thin straight marks along an edge of a picture (H, W): the end of the paper, a scan's rim, a form's box."""
+    """Drop what covers a side of a picture (H, W), and thin straight marks along one: a scan's rim, a form's box."""
     side = max(shape)
+    marks = [mark for mark in marks if not covers_side(mark, shape)] or marks
 
     def is_edge(mark: Mark) -> bool:
         x, y, w, h = mark.box
@@ -777,6 +824,32 @@ def drop_edges(marks: list[Mark], shape: tuple[int, int]) -> list[Mark]:
         return bar or (away < 2 and max(w, h) > 0.25 * side)
 
     return [mark for mark in marks if side < ALONE_SIDE or not is_edge(mark)] or marks
+
+
+def find_disc(mark: Mark) -> Box | None:
+    """Return the box of a mark's ink without its grey rim if it is a full disc, else None."""
+    core = (mark.ink >= CORE).astype(np.uint8)
+    x, y, w, h = cv2.boundingRect(core)
+    if not 0.7 * h < w < 1.4 * h:
+        return None
+    core, disc = core[y : y + h, x : x + w], cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (w, h))
+    is_full = np.count_nonzero(core & disc) > 0.85 * np.count_nonzero(core | disc)
+    return Box(mark.box.x + x, mark.box.y + y, w, h) if is_full else None
+
+
+def drop_holes(marks: list[Mark]) -> list[Mark]:
+    """Drop equal discs that stand in a row or a column, three or more: the holes of a binder, the dots of a leader."""
+    discs = [find_disc(mark) for mark in marks]
+
+    def is_hole(box: Box | None) -> bool:
+        if box is None:
+            return False
+        alike = [other for other in discs if other and abs(other.w - box.w) + abs(other.h - box.h) < 0.3 * box.h]
+        column = sum(abs(other.x - box.x) < 0.5 * box.w for other in alike)
+        row = sum(abs(other.y - box.y) < 0.5 * box.h for other in alike)
+        return max(column, row) > 2
+
+    return [mark for mark, box in zip(marks, discs, strict=True) if not is_hole(box)] or marks
 
 
 def drop_specks(marks: list[Mark]) -> list[Mark]:
@@ -1107,21 +1180,20 @@ def from_pil(image: Image) -> np.ndarray:
         raise InputError(f"a damaged PIL image ({err}); open another") from err
 
 
-def open_gray(source: Source) -> tuple[np.ndarray, int]:
-    """Return a picture as gray, (H, W) uint8, and by how much the picture itself is larger.
+def open_picture(source: Source) -> tuple[np.ndarray, int]:
+    """Return a picture, (H, W) gray or (H, W, 3 or 4) BGR and alpha, uint8, and by how much it itself is larger.
 
     Raises InputError where that cannot be.
     """
     if isinstance(source, (str, bytes)):
-        picture, times = decode_picture(read_bytes(source))
-        return to_gray(picture), times
+        return decode_picture(read_bytes(source))
     source = from_pil(source) if hasattr(source, "getexif") else source
     if not isinstance(source, np.ndarray) or source.dtype != np.uint8:
         raise InputError("neither a path nor a PIL image, the bytes of a file or an array of uint8; give one of them")
     if not source.size or source.ndim not in {2, 3} or source.shape[2:] not in {(), (3,), (4,)}:
         raise InputError(f"an array of shape {source.shape}; give (H, W) or (H, W, 3 or 4), many in a list")
     picture = source if source.ndim == 2 else np.dstack([source[:, :, 2::-1], source[:, :, 3:]])  # RGB to BGR
-    return to_gray(np.ascontiguousarray(picture)), 1
+    return np.ascontiguousarray(picture), 1
 
 
 def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages:
@@ -1136,7 +1208,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     try:
         strokes, cleared = keep_strokes(ink, way)
         strokes = erase_lines(strokes)
-        marks = drop_form(drop_frames(drop_edges(find_marks(strokes), strokes.shape)))
+        marks = drop_form(drop_frames(drop_holes(drop_edges(find_marks(strokes), strokes.shape))))
         if not marks:
             raise InputError(NOTHING_FOUND)
         marks = drop_specks(marks)
@@ -1186,7 +1258,8 @@ def open_page(source: Source, one: bool = False, explain: bool = False) -> Page:
     """Find the digits on a picture; what prevents it is returned as the page's error."""
     path = source if isinstance(source, str) else ""
     try:
-        return make_page(path, *open_gray(source), one, explain)
+        picture, times = open_picture(source)
+        return make_page(path, to_gray(picture), times, one, explain)
     except InputError as err:
         return Page(path, None, (1, 1), [], NO_DIGITS, str(err))
 
@@ -2431,8 +2504,9 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
     """Tell which boxes on a page (width, height) hold writing, from probs (N, 10): (N,) bool, not all of them False.
 
     What is in doubt and small beside the certain digits is a remnant of something else; so is what is most likely no
-    digit, runs off the page and stands in none of their rows. Where several are certain, so is a short 1 and what is in
-    doubt or a 1, runs off the page and is far from them, for it may be part of any line.
+    digit, runs off the page and stands in none of their rows or, as a finger does, far from them. Where several are
+    certain, so is a short 1 and what is in doubt or a 1, runs off the page and is far from them, for it may be part of
+    any line.
     """
     confidence, (_, _, widths, heights) = probs.max(axis=1), np.array(boxes).T
     certain = sorted(compress(boxes, confidence > REREAD_BELOW), key=lambda box: box.h)
@@ -2445,8 +2519,11 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
         for index in np.flatnonzero(cut_off & (unsure | ones)):
             remnant[index] |= is_remnant(boxes[index], not unsure[index], certain)
     if certain:
-        for index in np.flatnonzero(cut_off & (confidence < MIN_CONFIDENCE)):
-            remnant[index] |= all(gaps(boxes[index], other)[1] > 0 for other in certain)
+        strange = np.flatnonzero(cut_off & (confidence < MIN_CONFIDENCE))
+        few = len(strange) <= len(certain)  # else the page may be a strip cut out of a text
+        for index in strange:
+            distances = [(*gaps(boxes[index], other), other.h) for other in certain]
+            remnant[index] |= all(down > 0 or (few and across > tall) for across, down, tall in distances)
     return np.ones(len(boxes), bool) if remnant.all() else ~remnant
 
 
@@ -2539,16 +2616,18 @@ def can_replace(first: Reading, other: Reading) -> bool:
     """Tell whether a page may be read as another reading has it: one that is mostly certain and loses no certain digit.
 
     A 1 may be lost, for it may be part of another digit. Where more digits are found than before, most must not be 1s,
-    for a piece of any stroke looks like one. Half may be, or a 1 alone, if the 1s are narrow and tall and all is beyond
-    doubt.
+    for a piece of any stroke looks like one. Half may be, or a 1 alone, if the 1s are narrow and tall, do not run off
+    the page and all is beyond doubt.
     """
     certain, count = find_certain(other), len(other.boxes)
     non_ones = np.count_nonzero(certain != 1)
     if count > len(first.boxes) and 2 * non_ones <= count:
         ones, tallest = compress(other.boxes, other.probs.argmax(axis=1) == 1), max(box.h for box in other.boxes)
-        upright = all(box.w < 0.6 * box.h and box.h > 0.75 * tallest for box in ones)
+        whole = all(
+            box.w < 0.6 * box.h and box.h > 0.75 * tallest and not is_cut_off(box, other.page.size) for box in ones
+        )
         few = count > 1 and 2 * non_ones < count
-        if few or not upright or other.confidence < BEYOND_DOUBT:
+        if few or not whole or other.confidence < BEYOND_DOUBT:
             return False
     lost = non_ones < np.count_nonzero(find_certain(first) != 1)
     enough = not first.boxes or count >= other.page.way.min_digits
@@ -2589,12 +2668,16 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
     digits are added to the best so far.
     """
     try:
-        gray, times = open_gray(source)
+        picture, times = open_picture(source)
     except InputError:  # the file is gone since
         return first
     best, most = first, evidence(first) + MARGIN
-    ways = OTHER_WAYS if max(gray.shape) > TINY_SIDE else (*OTHER_WAYS, SOFT)
-    pages = [make_page(first.page.path, gray, times, one, explain, way) for way in ways]
+    is_coloured = picture.ndim == 3 and not np.array_equal(picture[:, :, 0], picture[:, :, 2])
+    grays = {channel: to_gray(picture, channel) for channel in ((None, 0, 1, 2) if is_coloured else (None,))}
+    ways = OTHER_WAYS if max(picture.shape) > TINY_SIDE else (*OTHER_WAYS, SOFT)
+    pages = [
+        make_page(first.page.path, grays[way.channel], times, one, explain, way) for way in ways if way.channel in grays
+    ]
     new = [page for page in pages if len(page.digits) >= (page.way.min_digits if first.boxes else 1)]
     new = [page for page in new if not np.array_equal(page.digits, first.page.digits)]
     if not new:
@@ -2939,7 +3022,7 @@ def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
 
     def answer_drawing(drawn: dict[str, Any] | None) -> list[Any]:
         path = drawn and drawn["composite"]
-        return answer(path if path and np.ptp(open_gray(path)[0]) else None)  # a blank sheet asks nothing
+        return answer(path if path and np.ptp(to_gray(open_picture(path)[0])) else None)  # a blank sheet asks nothing
 
     sheet = np.full((320, 320, 3), 255, np.uint8)  # a larger sheet takes the browser over a second to hand over
     pen = gradio.Brush(default_size=20, colors=["#000000"], color_mode="fixed")

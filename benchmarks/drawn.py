@@ -217,6 +217,41 @@ def desk(page: np.ndarray, rng: Rng) -> np.ndarray:
     return cv2.GaussianBlur(picture, (0, 0), 1.2) + rng.normal(0, 3, picture.shape)
 
 
+def note(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A note that lies on something lighter or darker, in light that falls off to one side."""
+    paper, around = rng.choice([[230, 130], [230, 60], [120, 200], [200, 90]])
+    edge = round(rng.uniform(0.1, 0.2) * min(page.shape))
+    picture = np.pad(ink_on(paper, page, 45), edge, constant_values=around)
+    h, w = picture.shape
+    y, x = np.mgrid[:h, :w].astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    light = 0.65 + 0.5 * ((x / w - 0.5) * np.cos(angle) + (y / h - 0.5) * np.sin(angle))
+    return cv2.GaussianBlur(picture * light, (0, 0), 1) + rng.normal(0, 2, picture.shape)
+
+
+def binder(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A page with the holes of a binder along its left edge and a finger that holds it at the right one."""
+    radius, room = rng.integers(8, 20).item(), rng.uniform(0.2, 1, 2) * len(page)
+    sides = np.rint(room).astype(int), (5 * radius, round(0.3 * len(page)))
+    picture = np.pad(ink_on(rng.uniform(180, 250), page, 50), sides, mode="edge")
+    h, w = picture.shape
+    for y in range(rng.integers(radius, 4 * radius), h, 5 * radius):
+        cv2.circle(picture, (2 * radius, y), radius, 70, -1, cv2.LINE_AA)
+    finger = round(0.2 * len(page)), round(rng.uniform(0.07, 0.12) * len(page))
+    cv2.ellipse(picture, (w, int(rng.integers(h))), finger, rng.uniform(-20, 20), 0, 360, 145, -1)
+    return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, picture.shape)
+
+
+def coloured(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A coloured pen on coloured paper hardly lighter or darker than it, beside a strip of coloured desk: (H, W, 3)."""
+    paper = pen = np.zeros(3)
+    while abs((paper - pen) @ [0.11, 0.59, 0.3]) > 40 or np.abs(paper - pen).max() < 90:  # luminance, channels
+        paper, pen = rng.uniform(40, 255, (2, 3))
+    picture = ink_on(paper, page[..., np.newaxis], pen)
+    picture[:, : round(0.07 * min(page.shape))] = rng.uniform(0, 160, 3)
+    return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 3, picture.shape)
+
+
 def blurred(page: np.ndarray, rng: Rng) -> np.ndarray:
     """Out of focus, and saved as a strongly compressed JPEG."""
     picture = cv2.GaussianBlur(ink_on(220, page, 50), (0, 0), rng.uniform(2, 4)).astype(np.uint8)
@@ -244,10 +279,10 @@ def zoomed(page: np.ndarray, rng: Rng) -> np.ndarray:
     return ink_on(np.linspace(165, 180, soft.shape[1], dtype=np.float32), soft, 80) + rng.normal(0, 2, soft.shape)
 
 
-Kind = Callable[[np.ndarray, Rng], np.ndarray]
+Kind = Callable[[np.ndarray, Rng], np.ndarray]  # coverage -> picture
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, thin_pen, ruled, squared),
-    *(form, dropout, show_through, desk, blurred, small, large, zoomed),
+    *(form, dropout, show_through, desk, note, binder, coloured, blurred, small, large, zoomed),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
     **{paper.__name__.replace("_", " "): (paper, 0.15, 0) for paper in PAPERS},
@@ -257,7 +292,7 @@ KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in 
 
 
 def draw(kind: str, digits: list[list[np.ndarray]], rng: Rng) -> np.ndarray:
-    """Draw lines of digits on a picture of a kind, (H, W) uint8."""
+    """Draw lines of digits on a picture of a kind, (H, W) or (H, W, 3) uint8."""
     paper, gap, slope = KINDS[kind]
     lines = [write_line(line, 100, gap, rng) for line in digits]
     picture = paper(compose(lines, rng.uniform(0.25, 0.7), rng.uniform(-slope, slope)), rng)
@@ -266,7 +301,7 @@ def draw(kind: str, digits: list[list[np.ndarray]], rng: Rng) -> np.ndarray:
 
 def make(kind: str, layout: str, count: int, x: np.ndarray, y: np.ndarray, folder: Path) -> list[tuple[Path, str]]:
     """Draw and save so many pictures of a kind and a layout, "one" or "text"; return their paths and labels."""
-    rng = np.random.default_rng([sorted(KINDS).index(kind), layout == "one"])
+    rng = np.random.default_rng([*kind.encode(), layout == "one"])
     made = []
     for number in range(count):
         longest = 4 if kind == "touching" else 12
