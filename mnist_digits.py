@@ -84,7 +84,8 @@ PICTURE_SUFFIXES = {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".
 PICTURE_SUFFIXES |= {".pbm", ".pgm", ".ppm"}
 CORE = 102  # of 255, the ink that makes a stroke: 0.8 of Otsu's threshold, for pressure varies along it
 THIN_STROKE = 0.11  # of a digit's longer side: a thin pen in MNIST, 2.2 of 20 pixels
-SAME_SHADE = 12  # of 255, by which the shades of a sheet of paper and of what it lies on differ at least
+LOG_SHADES = np.rint(90 * np.log1p(np.arange(256) / 16)).astype(np.uint8)  # 0 .. 255; equal steps under any light
+SAME_SHADE = 8  # in these, by which the shades of a sheet of paper and of what it lies on differ at least
 FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
 
 MIN_CONFIDENCE = 0.5  # below it, a digit is more likely misread than read
@@ -551,12 +552,12 @@ def cover_desk(gray: np.ndarray) -> np.ndarray:
     if max(gray.shape) < ALONE_SIDE:
         return gray
     small = downsample(gray, 256)
-    surroundings = find_surroundings(cv2.medianBlur(small, 5))
+    surroundings = find_surroundings(LOG_SHADES[cv2.medianBlur(small, 5)])
     sheet = find_sheet(surroundings)
     if sheet is None:
         return gray
     paper = paper_of(small, sheet)
-    differs = cv2.absdiff(small, paper) > SAME_SHADE
+    differs = cv2.absdiff(LOG_SHADES[small], LOG_SHADES[paper]) > SAME_SHADE
     if not 0.002 < differs[sheet > 0].mean() < 0.4 or differs[surroundings > 0].mean() < 0.6:
         return gray
     size = gray.shape[::-1]
@@ -798,20 +799,24 @@ def find_marks(strokes: np.ndarray) -> list[Mark]:
 
 def covers_side(mark: Mark, shape: tuple[int, int]) -> bool:
     """Tell whether a mark covers a whole side of its picture (H, W), as the desk around a sheet of paper does."""
-    (height, width), core = shape, mark.ink >= CORE
-    sides = (
-        (mark.box.x == 0, core[:, 0], height),
-        (mark.box.right == width, core[:, -1], height),
-        (mark.box.y == 0, core[0], width),
-        (mark.box.bottom == height, core[-1], width),
-    )
-    return any(is_there and np.count_nonzero(line) > 0.97 * length for is_there, line, length in sides)
+    (height, width), (x, y, _, _), inked = shape, mark.box, mark.ink > 0
+    reach = max(shape) // 100 + 1
+    left, right = inked[:, : max(reach - x, 0)], inked[:, max(width - reach - x, 0) :]
+    top, bottom = inked[: max(reach - y, 0)], inked[max(height - reach - y, 0) :]
+    upright = max(np.count_nonzero(side.any(axis=1)) for side in (left, right))
+    level = max(np.count_nonzero(side.any(axis=0)) for side in (top, bottom))
+    return upright > 0.9 * height or level > 0.9 * width
 
 
 def drop_edges(marks: list[Mark], shape: tuple[int, int]) -> list[Mark]:
-    """Drop what covers a side of a picture (H, W), and thin straight marks along one: a scan's rim, a form's box."""
+    """Drop what covers a side of a picture (H, W), and thin straight marks along one: a scan's rim, a form's box.
+
+    What is left alone is no digit either if it is a strip, except on a small picture, which a 1 may fill.
+    """
     side = max(shape)
-    marks = [mark for mark in marks if not covers_side(mark, shape)] or marks
+    strips = [mark for mark in marks if min(mark.box.w / shape[1], mark.box.h / shape[0]) < 0.3]
+    inner = [mark for mark in marks if not covers_side(mark, shape)]
+    marks = inner or ([] if side >= ALONE_SIDE and len(strips) == len(marks) else marks)
 
     def is_edge(mark: Mark) -> bool:
         x, y, w, h = mark.box
