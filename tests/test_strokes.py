@@ -125,7 +125,7 @@ def test_a_frame_as_dark_as_the_ink_is_erased(rng):
 
 @pytest.mark.parametrize("degrees", [0, 5])
 @pytest.mark.parametrize("share", [0.6, 0.9])
-@pytest.mark.parametrize("desk", [(40, 50, 60), (120, 130, 140)])
+@pytest.mark.parametrize("desk", [(40, 50, 60), (120, 130, 140), (255, 255, 255)])
 def test_the_desk_around_a_sheet_is_no_ink(degrees, share, desk, rng):
     sheet = plain(600, 800, (225, 230, 235))
     for place, label in enumerate("305"):
@@ -142,6 +142,28 @@ def test_a_bold_light_digit_is_no_sheet_of_paper(width, rng):
         write(page, pen(label, 140, width, rng), 10, 4, WHITE)
         stages = md.find_digits(gray_of(page))
         assert np.array_equal(stages.gray, gray_of(page)), label
+
+
+@pytest.mark.parametrize("shade", [60, 250])
+def test_a_strip_along_a_side_is_no_digit_though_it_is_all_that_is_found(shade):
+    page = plain(300, 400, (150, 150, 150))
+    page[:, :30] = shade
+    assert md.find_digits(gray_of(page)).error == md.NOTHING_FOUND
+    assert read_one(page).error == md.NOTHING_FOUND
+
+
+def test_a_1_may_fill_its_picture(rng):
+    page = plain(40, 200)
+    page[:, 6:34] = 0
+    assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [1]
+
+
+def test_discs_in_a_row_are_the_holes_of_a_binder_and_zeros_are_not(rng):
+    page = plain(700, 600)
+    for y in range(40, 600, 110):
+        cv2.circle(page, (40, y), 14, BLACK, -1, cv2.LINE_AA)
+        write(page, pen("0", 60, 12, rng, slant=0), 300, y - 20, BLACK)
+    assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [1] * 6
 
 
 def test_the_frame_of_a_field_is_dropped(rng):
@@ -264,6 +286,9 @@ def test_digits_of_unequal_height_stand_in_one_row(rng):
         ("shadow", "one", 0.95),
         ("form", "text", 0.85),
         ("thin pen", "one", 0.9),
+        ("note", "one", 0.85),
+        ("binder", "one", 0.85),
+        ("coloured", "one", 0.85),
     ],
 )
 def test_drawn_pictures_are_read(kind, layout, least, data, tmp_path):
