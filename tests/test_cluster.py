@@ -13,6 +13,8 @@ import mnist_digits as md
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed")
 
+pytestmark = pytest.mark.flaky(reruns=1)  # the timing of a scheduler and its workers is not ours
+
 SAMPLES = [str(path) for path in sorted((ROOT / "samples").glob("*.png"))]
 
 

@@ -282,6 +282,7 @@ def test_help_and_version_need_no_more_than_numpy_and_opencv():
     assert run("--version").stdout == f"mnist_digits.py {md.__version__}\n"
 
 
+@pytest.mark.flaky(reruns=1)
 def test_ctrl_c_ends_with_130_and_keeps_the_earlier_network(small, tmp_path):
     import signal
     import time
@@ -397,6 +398,7 @@ def test_pictures_at_an_address_are_read(monkeypatch):
     assert other.page.error
 
 
+@pytest.mark.flaky(reruns=1)
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends Ctrl-C otherwise")
 @pytest.mark.parametrize("pictures", [["-"], [SAMPLE] * 10_000])
 def test_ctrl_c_leaves_whole_lines(pictures, tmp_path):
@@ -427,6 +429,7 @@ def test_many_pictures_are_read_in_order_by_several_processes():
     assert result.stderr.splitlines()[1:] == ["error: missing.png: no such file; check the path"]
 
 
+@pytest.mark.flaky(reruns=1)
 @pytest.mark.skipif(sys.platform != "linux", reason="a look into /proc for the processes that read")
 def test_a_reading_process_that_is_lost_is_told():
     command = [sys.executable, str(ROOT / "mnist_digits.py"), *[SAMPLE] * 10_000, "--json"]

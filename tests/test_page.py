@@ -15,6 +15,8 @@ import mnist_digits as md
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 pytest.importorskip("gradio", reason="Gradio is not installed")
 
+pytestmark = pytest.mark.flaky(reruns=1)  # a browser's timing is not ours
+
 SAMPLES = ROOT / "samples"
 SLOW = 90_000  # ms: a browser without a graphics card, on a machine that does something else as well
 
