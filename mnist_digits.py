@@ -468,12 +468,11 @@ def to_gray(picture: np.ndarray, channel: int | None = None) -> np.ndarray:
     """
     if picture.ndim == 2:
         return picture
-    is_opaque = picture.shape[2] == 3
-    alpha = None if is_opaque else picture[:, :, 3]
-    if not is_opaque and np.mean(alpha > 127) < 0.5:
+    alpha = picture[:, :, 3] if picture.shape[2] == 4 else None
+    if alpha is not None and np.mean(alpha > 127) < 0.5:
         return 255 - alpha
     gray = contrast_channel(picture[:, :, :3]) if channel is None else np.ascontiguousarray(picture[:, :, channel])
-    if is_opaque:
+    if alpha is None:
         return gray
     paper = np.median(gray[alpha > 127])
     return (paper + (gray - paper) * (alpha / 255)).astype(np.uint8)
@@ -539,7 +538,8 @@ def paper_of(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
     It is the wide median of the sheet, a mask (H, W) of the picture `gray`, mirrored at its edge.
     """
     _, nearest = cv2.distanceTransformWithLabels(1 - sheet, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    edge = np.argwhere(sheet)[nearest - 1]  # (H, W, 2), the pixel of the sheet that is nearest to each
+    own = np.argwhere(sheet)[nearest[sheet > 0].argsort()]  # the pixel of the sheet with each label
+    edge = own[nearest - 1]  # (H, W, 2), the pixel of the sheet that is nearest to each
     mirrored = (2 * edge - np.stack(np.indices(gray.shape), axis=-1)).clip(0, np.array(gray.shape) - 1)
     is_there = sheet[mirrored[..., 0], mirrored[..., 1]] > 0
     line, column = np.where(is_there, mirrored.transpose(2, 0, 1), edge.transpose(2, 0, 1))
@@ -816,9 +816,9 @@ def drop_edges(marks: list[Mark], shape: tuple[int, int]) -> list[Mark]:
     What is left alone is no digit either if it is a strip, except on a small picture, which a 1 may fill.
     """
     side = max(shape)
-    strips = [mark for mark in marks if min(mark.box.w / shape[1], mark.box.h / shape[0]) < 0.3]
+    are_strips = all(min(mark.box.w / shape[1], mark.box.h / shape[0]) < 0.3 for mark in marks)
     inner = [mark for mark in marks if not covers_side(mark, shape)]
-    marks = inner or ([] if side >= ALONE_SIDE and len(strips) == len(marks) else marks)
+    marks = inner or ([] if side >= ALONE_SIDE and are_strips else marks)
 
     def is_edge(mark: Mark) -> bool:
         x, y, w, h = mark.box
@@ -839,8 +839,8 @@ def find_disc(mark: Mark) -> Box | None:
     x, y, w, h = cv2.boundingRect(core)
     if not 0.7 * h < w < 1.4 * h:
         return None
-    core, disc = core[y : y + h, x : x + w], cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (w, h))
-    is_full = np.count_nonzero(core & disc) > 0.85 * np.count_nonzero(core | disc)
+    core, ellipse = core[y : y + h, x : x + w], cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (w, h))
+    is_full = np.count_nonzero(core & ellipse) > 0.85 * np.count_nonzero(core | ellipse)
     return Box(mark.box.x + x, mark.box.y + y, w, h) if is_full else None
 
 
@@ -1207,7 +1207,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     """Find the digits on a gray picture in a way; with `one`, take all ink for a single one.
 
     What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, lines across the picture,
-    its edges, frames around digits, printed lines, specks. Then the fragments of broken digits are joined.
+    its edges, holes, frames around digits, printed lines, specks. Then the fragments of broken digits are joined.
     """
     gray = cover_desk(shrink(gray, WORKING_SIDE))
     ink = to_ink(gray, way.inverted)
@@ -2680,11 +2680,11 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
         return first
     best, most = first, evidence(first) + MARGIN
     is_coloured = picture.ndim == 3 and not np.array_equal(picture[:, :, 0], picture[:, :, 2])
-    grays = {channel: to_gray(picture, channel) for channel in ((None, 0, 1, 2) if is_coloured else (None,))}
     ways = OTHER_WAYS if max(picture.shape) > TINY_SIDE else (*OTHER_WAYS, SOFT)
-    pages = [
-        make_page(first.page.path, grays[way.channel], times, one, explain, way) for way in ways if way.channel in grays
-    ]
+    pages = []
+    for channel in (None, 0, 1, 2) if is_coloured else (None,):
+        gray = to_gray(picture, channel)
+        pages += [make_page(first.page.path, gray, times, one, explain, way) for way in ways if way.channel == channel]
     new = [page for page in pages if len(page.digits) >= (page.way.min_digits if first.boxes else 1)]
     new = [page for page in new if not np.array_equal(page.digits, first.page.digits)]
     if not new:
