@@ -504,9 +504,9 @@ def find_surroundings(gray: np.ndarray) -> np.ndarray:
     height, width = gray.shape
     filled = np.zeros((height + 2, width + 2), np.uint8)
     flags = 4 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE | 1 << 8
-    along = [(x, y) for y in (0, height - 1) for x in range(0, width, 4)]
-    along += [(x, y) for x in (0, width - 1) for y in range(0, height, 4)]
-    for x, y in along:
+    seeds = [(x, y) for y in (0, height - 1) for x in range(0, width, 4)]
+    seeds += [(x, y) for x in (0, width - 1) for y in range(0, height, 4)]
+    for x, y in seeds:
         if not filled[y + 1, x + 1]:
             cv2.floodFill(gray, filled, (x, y), 0, SAME_SHADE, SAME_SHADE, flags)
     return filled[1:-1, 1:-1]
@@ -532,7 +532,7 @@ def find_sheet(surroundings: np.ndarray) -> np.ndarray | None:
     return sheet if sheet.any() else None
 
 
-def paper_of(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
+def estimate_paper(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
     """Return the shade of a sheet's paper, (H, W) uint8, without what is written on it; outside, as if it went on.
 
     It is the wide median of the sheet, a mask (H, W) of the picture `gray`, mirrored at its edge.
@@ -558,7 +558,7 @@ def cover_desk(gray: np.ndarray) -> np.ndarray:
     sheet = find_sheet(surroundings)
     if sheet is None:
         return gray
-    paper = paper_of(small, sheet)
+    paper = estimate_paper(small, sheet)
     differs = cv2.absdiff(LOG_SHADES[small], LOG_SHADES[paper]) > SAME_SHADE
     if not 0.002 < differs[sheet > 0].mean() < 0.4 or differs[surroundings > 0].mean() < 0.6:
         return gray
@@ -835,17 +835,15 @@ def drop_edges(marks: list[Mark], shape: tuple[int, int]) -> list[Mark]:
 
 def find_disc(mark: Mark) -> Box | None:
     """Return the box of a mark's ink without its grey rim if it is a full disc, else None."""
-    core = (mark.ink >= CORE).astype(np.uint8)
-    x, y, w, h = cv2.boundingRect(core)
-    if not 0.7 * h < w < 1.4 * h:
+    box, core = cut_to_ink((mark.ink >= CORE).astype(np.uint8), mark.box.x, mark.box.y)
+    if not 0.7 * box.h < box.w < 1.4 * box.h:
         return None
-    core, ellipse = core[y : y + h, x : x + w], cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (w, h))
-    is_full = np.count_nonzero(core & ellipse) > 0.85 * np.count_nonzero(core | ellipse)
-    return Box(mark.box.x + x, mark.box.y + y, w, h) if is_full else None
+    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (box.w, box.h))
+    return box if np.count_nonzero(core & ellipse) > 0.85 * np.count_nonzero(core | ellipse) else None
 
 
 def drop_holes(marks: list[Mark]) -> list[Mark]:
-    """Drop equal discs that stand in a row or a column, three or more: the holes of a binder, the dots of a leader."""
+    """Drop equal discs that stand in a row or a column, three or more: the holes of a binder, leader dots."""
     discs = [find_disc(mark) for mark in marks]
 
     def is_hole(box: Box | None) -> bool:
@@ -2526,9 +2524,9 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
         for index in np.flatnonzero(cut_off & (unsure | ones)):
             remnant[index] |= is_remnant(boxes[index], not unsure[index], certain)
     if certain:
-        strange = np.flatnonzero(cut_off & (confidence < MIN_CONFIDENCE))
-        few = len(strange) <= len(certain)  # else the page may be a strip cut out of a text
-        for index in strange:
+        nondigits = np.flatnonzero(cut_off & (confidence < MIN_CONFIDENCE))
+        few = len(nondigits) <= len(certain)  # else the page may be a strip cut out of a text
+        for index in nondigits:
             distances = [(*gaps(boxes[index], other), other.h) for other in certain]
             remnant[index] |= all(down > 0 or (few and across > tall) for across, down, tall in distances)
     return np.ones(len(boxes), bool) if remnant.all() else ~remnant

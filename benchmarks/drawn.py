@@ -90,6 +90,14 @@ def smooth_noise(shape: tuple[int, int], size: float, rng: Rng) -> np.ndarray:
     return noise / max(float(noise.std()), 1e-6)
 
 
+def slant(shape: tuple[int, int], rng: Rng) -> np.ndarray:
+    """Return how far each pixel of a picture (H, W) lies from its middle in some direction, in shares of its sides."""
+    h, w = shape
+    y, x = np.mgrid[:h, :w].astype(np.float32)
+    angle = rng.uniform(0, 2 * np.pi)
+    return (x / w - 0.5) * np.cos(angle) + (y / h - 0.5) * np.sin(angle)
+
+
 def ink_on(paper: np.ndarray | float, page: np.ndarray, pen: float = 40) -> np.ndarray:
     """Put ink of shade `pen` on paper of some shade: (H, W) float32, 0 .. 255."""
     return paper * (1 - page) + pen * page
@@ -136,11 +144,7 @@ def thin_pen(page: np.ndarray, rng: Rng) -> np.ndarray:
     """A thin grey pen, most of the page in the hard shadow of whoever takes the photograph."""
     width = md.stroke_width((page > 0.5).astype(np.uint8))
     thin = cv2.erode(page, md.disc(0.4 * width))
-    h, w = page.shape
-    y, x = np.mgrid[:h, :w].astype(np.float32)
-    angle = rng.uniform(0, 2 * np.pi)
-    across = (x / w - 0.5) * np.cos(angle) + (y / h - 0.5) * np.sin(angle)
-    light = np.where(across > rng.uniform(0.15, 0.35), 1, rng.uniform(0.45, 0.65))
+    light = np.where(slant(page.shape, rng) > rng.uniform(0.15, 0.35), 1, rng.uniform(0.45, 0.65))
     return cv2.GaussianBlur(ink_on(210, thin, 80) * light, (0, 0), 1) + rng.normal(0, 2, page.shape)
 
 
@@ -222,10 +226,7 @@ def note(page: np.ndarray, rng: Rng) -> np.ndarray:
     paper, around = rng.choice([[230, 130], [230, 60], [120, 200], [200, 90]])
     edge = round(rng.uniform(0.1, 0.2) * min(page.shape))
     picture = np.pad(ink_on(paper, page, 45), edge, constant_values=around)
-    h, w = picture.shape
-    y, x = np.mgrid[:h, :w].astype(np.float32)
-    angle = rng.uniform(0, 2 * np.pi)
-    light = 0.65 + 0.5 * ((x / w - 0.5) * np.cos(angle) + (y / h - 0.5) * np.sin(angle))
+    light = 0.65 + 0.5 * slant(picture.shape, rng)
     return cv2.GaussianBlur(picture * light, (0, 0), 1) + rng.normal(0, 2, picture.shape)
 
 

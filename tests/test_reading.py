@@ -72,7 +72,7 @@ def test_digits_of_8_pixels_are_found(data, rng, tmp_path):
         picture = (220 - 0.5 * tiny + rng.normal(0, 8, tiny.shape)).clip(0, 255)
         cv2.imwrite(str(path), picture.astype(np.uint8))
     texts = [reading.text for reading in md.read_pictures(paths)]
-    assert np.mean(np.array(texts) == data.y_test[::5].astype(str)) >= 0.9
+    assert np.mean(np.array(texts) == data.y_test[::5].astype(str)) >= 0.92
 
 
 @pytest.mark.parametrize("edge", [300, 350])
