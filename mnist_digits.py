@@ -759,6 +759,53 @@ def find_rules(strokes: np.ndarray) -> np.ndarray:
     return lines & cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, 5), np.uint8))  # keep upright strokes that cross
 
 
+def find_cell_lines(core: np.ndarray) -> np.ndarray | None:
+    """Return the mask, (H, W) bool, of the thin straight line that bounds core (H, W) bool above and of those below it.
+
+    These, between the cells of a table, are parallel to it, as thin, and as long. Returns None without a line above.
+    """
+    height, width = core.shape
+    x, y = np.flatnonzero(core.any(axis=0)), np.arange(height)[:, np.newaxis]
+    first = core[:, x].argmax(axis=0)  # the uppermost ink in each column
+    dx, dy, x0, y0 = cv2.fitLine(np.stack([x, first], axis=1).astype(np.float32), cv2.DIST_HUBER, 0, 0.01, 0.01).flat
+    slope, bend = dy / (dx or 1e-9), 1 + width // 100
+    is_straight = np.abs(first - y0 - (x - x0) * slope) < bend
+    thickness = int(np.median((core[:, x] | (y < first)).argmin(axis=0) - first))
+    if np.count_nonzero(is_straight) < 0.8 * width or abs(slope) > 0.1 or not 0 < thickness <= max(height / 8, 3):
+        return None
+    falls = np.rint(slope * (np.arange(width) - width / 2)).astype(int)
+    level = np.take_along_axis(core, (y + falls).clip(0, height - 1), 0).astype(np.uint8)
+    level = cv2.dilate(level, np.ones((2 * bend + 1, 1), np.uint8))
+    is_full = np.count_nonzero(level, axis=1) > 0.95 * np.ptp(x[is_straight])
+    runs = np.flatnonzero(np.diff(is_full, prepend=False, append=False)).reshape(-1, 2)
+    top = round(y0 + (width / 2 - x0) * slope)
+    is_line = np.zeros(height, bool)
+    for start, end in [(top, top + thickness), *(runs + np.array([bend, -bend])).tolist()]:
+        if abs(end - start - thickness) <= bend:
+            is_line[max(start - 2, 0) : end + 2] = True  # with its grey rim
+    return is_line[(y - falls).clip(0, height - 1)]
+
+
+def erase_frames(strokes: np.ndarray) -> np.ndarray:
+    """Erase the frame of a form's field, or the lines of a table, around what is written in it and may touch it."""
+    core = (strokes >= CORE).astype(np.uint8)
+    for outline in cv2.findContours(core, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
+        x, y, w, h = cv2.boundingRect(outline)
+        box, down, across = np.s_[y : y + h, x : x + w], h // 8 + 1, w // 8 + 1
+        own = core[box]
+        corners = own[:down, :across], own[:down, -across:], own[-down:, :across], own[-down:, -across:]
+        if min(w, h) < 20 or not all(corner.any() for corner in corners):  # as is soon told
+            continue
+        sides = [find_cell_lines(np.rot90(own > 0, turns)) for turns in range(4)]
+        if any(lines is None for lines in sides):
+            continue
+        is_line = reduce(np.logical_or, (np.rot90(lines, -turns) for turns, lines in enumerate(sides)))
+        _, _, inside, _ = cv2.connectedComponentsWithStats(own & ~is_line)
+        if (inside[1:, cv2.CC_STAT_HEIGHT] > 0.1 * h).any():  # else what looks like a frame may be a digit, a square 0
+            strokes[box] *= ~is_line
+    return strokes
+
+
 def erase_lines(strokes: np.ndarray) -> np.ndarray:
     """Erase straight thin lines that run across nearly all of the picture: rules, frames, axes, edges of the paper."""
     if max(strokes.shape) < ALONE_SIDE:  # there, a line may be the digit
@@ -865,18 +912,17 @@ def drop_specks(marks: list[Mark]) -> list[Mark]:
     return [mark for mark, kept in zip(marks, large, strict=True) if kept]
 
 
-def drop_frames(marks: list[Mark]) -> list[Mark]:
-    """Drop what has ink in all four corners of its box and a mark of some size within: the frame of a form's field."""
+def drop_outlines(marks: list[Mark]) -> list[Mark]:
+    """Drop what is drawn around other marks: a circle, two sides of a box. What is narrower may be a slashed 0."""
 
-    def is_frame(mark: Mark) -> bool:
+    def is_outline(mark: Mark) -> bool:
         x, y, w, h = mark.box
-        down, across = h // 8 + 1, w // 8 + 1
-        above, below = mark.ink[:down], mark.ink[-down:]
-        corners = above[:, :across], above[:, -across:], below[:, :across], below[:, -across:]
-        inside = [x < b.x and y < b.y and b.right < x + w and b.bottom < y + h and b.h > 0.3 * h for b, _ in marks]
-        return any(inside) and all(corner.any() for corner in corners)
+        inside = [b for b, _ in marks if x < b.x and y < b.y and b.right < x + w and b.bottom < y + h]
+        tall = max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0)
+        middle = mark.ink[h // 4 : h - h // 4, w // 4 : w - w // 4]
+        return w > 0.8 * h and tall > 0.3 * h and not middle.any()
 
-    return [mark for mark in marks if not is_frame(mark)]
+    return [mark for mark in marks if not is_outline(mark)]
 
 
 def gaps(a: Box, b: Box) -> tuple[int, int]:
@@ -1212,8 +1258,8 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
     try:
         strokes, cleared = keep_strokes(ink, way)
-        strokes = erase_lines(strokes)
-        marks = drop_form(drop_frames(drop_holes(drop_edges(find_marks(strokes), strokes.shape))))
+        strokes = erase_lines(erase_frames(strokes))
+        marks = drop_form(drop_outlines(drop_holes(drop_edges(find_marks(strokes), strokes.shape))))
         if not marks:
             raise InputError(NOTHING_FOUND)
         marks = drop_specks(marks)

@@ -184,6 +184,36 @@ def form(page: np.ndarray, rng: Rng) -> np.ndarray:
     return picture
 
 
+def boxed(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A box around digits that touch it or nearly do, of the same ink or lighter; in half, with lines between them."""
+    inked = (page > 0.3).astype(np.uint8)
+    x, y, w, h = cv2.boundingRect(inked)
+    away, thickness, lines = int(rng.integers(0, 12)), int(rng.integers(1, 5)), np.zeros_like(page)
+    cv2.rectangle(lines, (x - away, y - away), (x + w + away, y + h + away), 1, thickness)
+    if rng.random() < 0.5:
+        starts, ends = np.flatnonzero(np.diff(inked.any(axis=0).astype(int))).reshape(-1, 2).T
+        for between in (starts[1:] + ends[:-1]) // 2:
+            cv2.line(lines, (int(between), y - away), (int(between), y + h + away), 1, thickness)
+    turn = cv2.getRotationMatrix2D((x + w / 2, y + h / 2), rng.normal(0, 0.5), 1)
+    lines = cv2.warpAffine(lines, turn, page.shape[::-1])
+    picture = np.minimum(ink_on(230, page, 40), ink_on(230, lines, rng.choice([40, 110])))
+    return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, picture.shape)
+
+
+def circled(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A circle drawn by hand around the digits, of the same pen or a lighter one."""
+    page = np.pad(page, 40 + max(page.shape) // 4)
+    x, y, w, h = cv2.boundingRect((page > 0.3).astype(np.uint8))
+    turns = np.linspace(0, 2 * np.pi + 0.2, 80)
+    wobble = 1 + 0.04 * np.sin(3 * turns + rng.uniform(0, 2 * np.pi))
+    across, down = 0.71 * np.array([max(w, 0.9 * h), h]) + rng.uniform(5, 25)
+    curve = np.stack([x + w / 2 + across * wobble * np.cos(turns), y + h / 2 + down * wobble * np.sin(turns)], axis=1)
+    line, thickness = np.zeros_like(page), int(rng.integers(2, 9))
+    cv2.polylines(line, [np.rint(curve).astype(int)], False, 1, thickness, cv2.LINE_AA)
+    picture = np.minimum(ink_on(230, page, 40), ink_on(230, line, rng.choice([40, 110])))
+    return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, picture.shape)
+
+
 def dropout(page: np.ndarray, rng: Rng) -> np.ndarray:
     """A form whose printed boxes were filtered out, but for pieces of their lines above and below the digits."""
     picture = ink_on(250, page, 30)
@@ -283,7 +313,7 @@ def zoomed(page: np.ndarray, rng: Rng) -> np.ndarray:
 Kind = Callable[[np.ndarray, Rng], np.ndarray]  # coverage -> picture
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, thin_pen, ruled, squared),
-    *(form, dropout, show_through, desk, note, binder, coloured, blurred, small, large, zoomed),
+    *(form, boxed, circled, dropout, show_through, desk, note, binder, coloured, blurred, small, large, zoomed),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
     **{paper.__name__.replace("_", " "): (paper, 0.15, 0) for paper in PAPERS},

@@ -174,6 +174,56 @@ def test_the_frame_of_a_field_is_dropped(rng):
     assert_alike(page, drawn)
 
 
+@pytest.mark.parametrize("degrees", [-2, 0, 3])
+@pytest.mark.parametrize("away", [1, 8, 25])  # pixels between the digits and the frame
+def test_a_frame_that_nearly_touches_its_digits_is_erased(degrees, away, rng):
+    page = plain(300, 500)
+    for place, label in enumerate("2735"):
+        write(page, pen(label, 120, 10, rng, slant=0), 110 + 80 * place, 80, BLACK)
+    x, y, w, h = cv2.boundingRect((gray_of(page) < 128).astype(np.uint8))
+    corners = (x - away - 4, y - away - 4), (x + w + away + 4, y + h + away + 4)
+    cv2.rectangle(page, *corners, BLACK, 4)
+    turn = cv2.getRotationMatrix2D((250, 150), degrees, 0.8)
+    page = cv2.warpAffine(page, turn, (500, 300), borderValue=WHITE, flags=cv2.INTER_AREA)
+    assert [reading.text for reading in md.read_pictures([page])] == ["2735"]
+
+
+def test_the_lines_of_a_table_are_erased_where_digits_touch_them(rng):
+    page, labels = plain(420, 600), [["3", "1", "6", "5"], ["2", "8", "0", "7"]]
+    for x in range(40, 580, 130):
+        cv2.line(page, (x, 40), (x, 360), BLACK, 3)
+    for y in range(40, 380, 160):
+        cv2.line(page, (40, y), (560, y), BLACK, 3)
+    for row, line in enumerate(labels):
+        for column, label in enumerate(line):
+            write(page, pen(label, 125, 11, rng, slant=0), 70 + 130 * column, 58 + 160 * row, BLACK)
+    assert next(md.read_pictures([page])).text.split() == ["3165", "2807"]
+
+
+@pytest.mark.parametrize("thickness", [4, 10])
+def test_a_frame_with_nothing_in_it_may_be_a_square_0(thickness):
+    page = plain(240, 200)
+    cv2.rectangle(page, (60, 50), (140, 190), BLACK, thickness)
+    assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [1]
+
+
+@pytest.mark.parametrize("label", STROKES)
+def test_a_circle_around_a_digit_is_dropped(label, rng):
+    page = plain(400, 400)
+    drawn = pen(label, 150, 12, rng, slant=0)
+    write(page, drawn, 200 - drawn.shape[1] // 2, 200 - drawn.shape[0] // 2, BLACK)
+    cv2.ellipse(page, (200, 200), (150, 140), 10, 0, 360, BLACK, 5)
+    assert_alike(page, drawn)
+
+
+def test_a_0_with_a_stroke_in_it_is_no_circle_around_a_1():
+    page = plain(300, 300)
+    cv2.ellipse(page, (150, 150), (65, 100), 0, 0, 360, BLACK, 12)
+    cv2.line(page, (135, 190), (165, 110), BLACK, 10)
+    ((mark,),) = md.find_digits(gray_of(page)).rows
+    assert mark.box.w > 120
+
+
 def test_specks_and_jpeg_blocks_are_dropped(rng):
     page = plain(300, 300)
     drawn = pen("9", 180, 12, rng)
