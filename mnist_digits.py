@@ -786,23 +786,39 @@ def find_cell_lines(core: np.ndarray) -> np.ndarray | None:
     return is_line[(y - falls).clip(0, height - 1)]
 
 
+def find_frame(core: np.ndarray) -> np.ndarray | None:
+    """Return the mask, (H, W) bool, of the lines around and below what is written on core (H, W) bool, cut to its box.
+
+    They are the four sides of a frame, with the lines between its cells, or one below several digits. Returns None
+    where there are none, and where what looks like them may be a digit: a square 0, a 2.
+    """
+    height, width = core.shape
+    down, across = height // 8 + 1, width // 8 + 1
+    if min(height, width) < 20 or not (core[-down:, :across].any() and core[-down:, -across:].any()):  # as is soon told
+        return None
+    sides = [find_cell_lines(np.rot90(core, turns)) for turns in range(4)]
+    if sides[2] is None:
+        return None
+    is_frame = all(lines is not None for lines in sides)
+    turned = ((turns, lines) for turns, lines in enumerate(sides) if is_frame or turns == 2)
+    is_line = reduce(np.logical_or, (np.rot90(lines, -turns) for turns, lines in turned))
+    pieces = cv2.connectedComponentsWithStats((core & ~is_line).astype(np.uint8))[2][1:]
+    heights = pieces[:, cv2.CC_STAT_HEIGHT] / height
+    return is_line if (is_frame and (heights > 0.1).any()) or np.count_nonzero(heights > 0.5) > 1 else None
+
+
 def erase_frames(strokes: np.ndarray) -> np.ndarray:
-    """Erase the frame of a form's field, or the lines of a table, around what is written in it and may touch it."""
-    core = (strokes >= CORE).astype(np.uint8)
-    for outline in cv2.findContours(core, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
-        x, y, w, h = cv2.boundingRect(outline)
-        box, down, across = np.s_[y : y + h, x : x + w], h // 8 + 1, w // 8 + 1
-        own = core[box]
-        corners = own[:down, :across], own[:down, -across:], own[-down:, :across], own[-down:, -across:]
-        if min(w, h) < 20 or not all(corner.any() for corner in corners):  # as is soon told
-            continue
-        sides = [find_cell_lines(np.rot90(own > 0, turns)) for turns in range(4)]
-        if any(lines is None for lines in sides):
-            continue
-        is_line = reduce(np.logical_or, (np.rot90(lines, -turns) for turns, lines in enumerate(sides)))
-        _, _, inside, _ = cv2.connectedComponentsWithStats(own & ~is_line)
-        if (inside[1:, cv2.CC_STAT_HEIGHT] > 0.1 * h).any():  # else what looks like a frame may be a digit, a square 0
-            strokes[box] *= ~is_line
+    """Erase what writing may touch: the frame of a form's field, the lines of a table, the line below a number."""
+    outlines = cv2.findContours((strokes >= CORE).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+    boxes = [cv2.boundingRect(outline) for outline in outlines]
+    tallest = max((h for *_, h in boxes), default=0)
+    for outline, (x, y, w, h) in zip(outlines, boxes, strict=True):
+        within = strokes[y : y + h, x : x + w]
+        if w > 1.5 * tallest and h < 0.3 * tallest:  # longer than any digit is wide
+            for thickness in (cv2.FILLED, 5):  # with its grey rim
+                cv2.drawContours(strokes, [outline], 0, 0, thickness)
+        elif (is_line := find_frame(within >= CORE)) is not None:
+            within *= ~is_line
     return strokes
 
 
@@ -969,7 +985,10 @@ def join(a: Mark, b: Mark) -> Mark:
 
 
 def join_fragments(marks: list[Mark]) -> list[Mark]:
-    """Join the fragments of broken digits: the bar over a 5, the halves of an 8, splinters beside a stroke."""
+    """Join the fragments of broken digits: the bar over a 5, the halves of an 8, splinters beside a stroke.
+
+    What else is low is a stop, a dash or an underline, and dropped.
+    """
     tallest = max(mark.box.h for mark in marks)
     waiting = sorted(marks, key=lambda mark: max(mark.box.w, mark.box.h))
     whole = []
@@ -983,7 +1002,7 @@ def join_fragments(marks: list[Mark]) -> list[Mark]:
         if bodies:
             nearest = min(bodies, key=lambda index: sum(gaps(fragment.box, waiting[index].box)))
             waiting[nearest] = join(fragment, waiting[nearest])
-        elif fragment.box.h > tallest * (0.15 if fragment.box.w > 0.5 * tallest else 0.3):  # no stop, dash, underline
+        elif fragment.box.h > tallest * (0.15 if tallest / 2 < fragment.box.w < 4 * fragment.box.h else 0.3):
             whole.append(fragment)
     return whole
 

@@ -214,6 +214,17 @@ def circled(page: np.ndarray, rng: Rng) -> np.ndarray:
     return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, picture.shape)
 
 
+def underlined(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A line drawn by hand below the digits, which nearly touch it, or two lines."""
+    page = np.pad(page, ((0, 40), (0, 0)))
+    x, y, w, h = cv2.boundingRect((page > 0.3).astype(np.uint8))
+    across, down, fall = np.linspace(x - 10, x + w + 10, 40), y + h + rng.uniform(4, 20), rng.normal(0, 3)
+    for away in (0, 14)[: rng.integers(1, 3)]:
+        line = np.stack([across, down + away + fall * (across - x) / w + np.sin(across / 20)], axis=1)
+        cv2.polylines(page, [np.rint(line).astype(int)], False, 1, int(rng.integers(2, 7)), cv2.LINE_AA)
+    return cv2.GaussianBlur(ink_on(230, page, 40), (0, 0), 1) + rng.normal(0, 2, page.shape)
+
+
 def dropout(page: np.ndarray, rng: Rng) -> np.ndarray:
     """A form whose printed boxes were filtered out, but for pieces of their lines above and below the digits."""
     picture = ink_on(250, page, 30)
@@ -313,7 +324,22 @@ def zoomed(page: np.ndarray, rng: Rng) -> np.ndarray:
 Kind = Callable[[np.ndarray, Rng], np.ndarray]  # coverage -> picture
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, thin_pen, ruled, squared),
-    *(form, boxed, circled, dropout, show_through, desk, note, binder, coloured, blurred, small, large, zoomed),
+    *(
+        form,
+        boxed,
+        circled,
+        underlined,
+        dropout,
+        show_through,
+        desk,
+        note,
+        binder,
+        coloured,
+        blurred,
+        small,
+        large,
+        zoomed,
+    ),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
     **{paper.__name__.replace("_", " "): (paper, 0.15, 0) for paper in PAPERS},

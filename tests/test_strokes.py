@@ -200,6 +200,16 @@ def test_the_lines_of_a_table_are_erased_where_digits_touch_them(rng):
     assert next(md.read_pictures([page])).text.split() == ["3165", "2807"]
 
 
+@pytest.mark.parametrize("away", [-2, 4, 20])  # pixels between the digits and the line
+def test_the_line_below_a_number_is_erased(away, rng):
+    page = plain(320, 520)
+    for place, label in enumerate("3865"):
+        write(page, pen(label, 120, 10, rng, slant=0), 110 + 80 * place, 80, BLACK)
+    x, y, w, h = cv2.boundingRect((gray_of(page) < 128).astype(np.uint8))
+    cv2.line(page, (x - 20, y + h + away + 4), (x + w + 20, y + h + away), BLACK, 5)
+    assert [reading.text for reading in md.read_pictures([page])] == ["3865"]
+
+
 @pytest.mark.parametrize("thickness", [4, 10])
 def test_a_frame_with_nothing_in_it_may_be_a_square_0(thickness):
     page = plain(240, 200)
