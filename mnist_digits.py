@@ -773,10 +773,10 @@ def find_cell_lines(core: np.ndarray) -> np.ndarray | None:
     thickness = int(np.median((core[:, x] | (y < first)).argmin(axis=0) - first))
     if np.count_nonzero(is_straight) < 0.8 * width or abs(slope) > 0.1 or not 0 < thickness <= max(height / 8, 3):
         return None
-    falls = np.rint(slope * (np.arange(width) - width / 2)).astype(int)
+    falls = np.rint(slope * (np.arange(width) - width / 2)).astype(int)  # of the line, in each column
     level = np.take_along_axis(core, (y + falls).clip(0, height - 1), 0).astype(np.uint8)
     level = cv2.dilate(level, np.ones((2 * bend + 1, 1), np.uint8))
-    is_full = np.count_nonzero(level, axis=1) > 0.95 * np.ptp(x[is_straight])
+    is_full = np.count_nonzero(level, axis=1) > 0.95 * np.ptp(x[is_straight])  # these rows of it
     runs = np.flatnonzero(np.diff(is_full, prepend=False, append=False)).reshape(-1, 2)
     top = round(y0 + (width / 2 - x0) * slope)
     is_line = np.zeros(height, bool)
@@ -807,18 +807,37 @@ def find_frame(core: np.ndarray) -> np.ndarray | None:
     return is_line if (is_frame and (heights > 0.1).any()) or np.count_nonzero(heights > 0.5) > 1 else None
 
 
+def is_around(ink: np.ndarray, box: Box, others: Iterable[Box]) -> bool:
+    """Tell whether ink (H, W) in a box is drawn around others, as a circle or two sides of a frame are.
+
+    A 0 with a stroke in it is narrower, and what lies in the loop of another digit is low.
+    """
+    x, y, w, h = box
+    inside = [b for b in others if x < b.x and y < b.y and b.right < box.right and b.bottom < box.bottom]
+    tall = max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0)
+    return w > 0.8 * h and tall > 0.3 * h and not ink[h // 4 : h - h // 4, w // 4 : w - w // 4].any()
+
+
 def erase_frames(strokes: np.ndarray) -> np.ndarray:
-    """Erase what writing may touch: the frame of a form's field, the lines of a table, the line below a number."""
-    outlines = cv2.findContours((strokes >= CORE).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
-    boxes = [cv2.boundingRect(outline) for outline in outlines]
-    tallest = max((h for *_, h in boxes), default=0)
-    for outline, (x, y, w, h) in zip(outlines, boxes, strict=True):
+    """Erase what writing may touch: frames of a form's fields, lines of a table, a line below a number, a circle."""
+    core = (strokes >= CORE).astype(np.uint8)
+    outlines, tree = cv2.findContours(core, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    boxes, parents = [Box(*cv2.boundingRect(outline)) for outline in outlines], tree[0, :, 3] if outlines else []
+    outermost = [index for index, parent in enumerate(parents) if parent < 0]
+    tallest = max((boxes[index].h for index in outermost), default=0)
+    for index in outermost:
+        x, y, w, h = boxes[index]
         within = strokes[y : y + h, x : x + w]
+        inside = [box for box, hole in zip(boxes, parents, strict=True) if hole >= 0 and parents[hole] == index]
         if w > 1.5 * tallest and h < 0.3 * tallest:  # longer than any digit is wide
             for thickness in (cv2.FILLED, 5):  # with its grey rim
-                cv2.drawContours(strokes, [outline], 0, 0, thickness)
+                cv2.drawContours(strokes, outlines, index, 0, thickness)
         elif (is_line := find_frame(within >= CORE)) is not None:
             within *= ~is_line
+        elif inside:
+            own = cv2.drawContours(np.zeros_like(within), outlines, index, 1, cv2.FILLED, 8, tree, 1, (-x, -y))
+            if is_around(own, boxes[index], inside):
+                within *= 1 - cv2.dilate(own, disc(5))
     return strokes
 
 
@@ -929,16 +948,9 @@ def drop_specks(marks: list[Mark]) -> list[Mark]:
 
 
 def drop_outlines(marks: list[Mark]) -> list[Mark]:
-    """Drop what is drawn around other marks: a circle, two sides of a box. What is narrower may be a slashed 0."""
-
-    def is_outline(mark: Mark) -> bool:
-        x, y, w, h = mark.box
-        inside = [b for b, _ in marks if x < b.x and y < b.y and b.right < x + w and b.bottom < y + h]
-        tall = max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0)
-        middle = mark.ink[h // 4 : h - h // 4, w // 4 : w - w // 4]
-        return w > 0.8 * h and tall > 0.3 * h and not middle.any()
-
-    return [mark for mark in marks if not is_outline(mark)]
+    """Drop what is drawn around other marks, and not closed."""
+    boxes = [mark.box for mark in marks]
+    return [mark for mark in marks if not is_around(mark.ink, mark.box, boxes)]
 
 
 def gaps(a: Box, b: Box) -> tuple[int, int]:
