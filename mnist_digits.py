@@ -789,7 +789,7 @@ def find_cell_lines(core: np.ndarray) -> np.ndarray | None:
 def find_frame(core: np.ndarray) -> np.ndarray | None:
     """Return the mask, (H, W) bool, of the lines around and below what is written on core (H, W) bool, cut to its box.
 
-    They are the four sides of a frame, with the lines between its cells, or one below several digits. Returns None
+    They are the four sides of a frame, with the lines between its cells, or one below several tall pieces. Returns None
     where there are none, and where what looks like them may be a digit: a square 0, a 2.
     """
     height, width = core.shape
@@ -800,44 +800,60 @@ def find_frame(core: np.ndarray) -> np.ndarray | None:
     if sides[2] is None:
         return None
     is_frame = all(lines is not None for lines in sides)
-    turned = ((turns, lines) for turns, lines in enumerate(sides) if is_frame or turns == 2)
-    is_line = reduce(np.logical_or, (np.rot90(lines, -turns) for turns, lines in turned))
+    if is_frame:
+        is_line = reduce(np.logical_or, (np.rot90(lines, -turns) for turns, lines in enumerate(sides)))
+    else:
+        is_line = np.rot90(sides[2], 2) & (np.arange(height)[:, np.newaxis] > height / 2)
     pieces = cv2.connectedComponentsWithStats((core & ~is_line).astype(np.uint8))[2][1:]
     heights = pieces[:, cv2.CC_STAT_HEIGHT] / height
-    return is_line if (is_frame and (heights > 0.1).any()) or np.count_nonzero(heights > 0.5) > 1 else None
+    is_below_several = width > height and np.count_nonzero(heights > 0.5) > 1
+    return is_line if is_below_several or (is_frame and (heights > 0.1).any()) else None
 
 
 def is_around(ink: np.ndarray, box: Box, others: Iterable[Box]) -> bool:
     """Tell whether ink (H, W) in a box is drawn around others, as a circle or two sides of a frame are.
 
-    A 0 with a stroke in it is narrower, and what lies in the loop of another digit is low.
+    It is not in the middle, where they are, and no narrower than a 0 with a stroke in it. Specks do not count.
     """
     x, y, w, h = box
-    inside = [b for b in others if x < b.x and y < b.y and b.right < box.right and b.bottom < box.bottom]
+    within = [b for b in others if x < b.x and y < b.y and b.right < box.right and b.bottom < box.bottom]
+    inside = [b for b in within if b.h > 0.1 * h]
     tall = max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0)
     return w > 0.8 * h and tall > 0.3 * h and not ink[h // 4 : h - h // 4, w // 4 : w - w // 4].any()
 
 
 def erase_frames(strokes: np.ndarray) -> np.ndarray:
-    """Erase what writing may touch: frames of a form's fields, lines of a table, a line below a number, a circle."""
+    """Erase lines near the writing: frames of a form's fields, lines of a table or below a number, closed circles.
+
+    Digits may touch all but the circles.
+    """
     core = (strokes >= CORE).astype(np.uint8)
     outlines, tree = cv2.findContours(core, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
-    boxes, parents = [Box(*cv2.boundingRect(outline)) for outline in outlines], tree[0, :, 3] if outlines else []
-    outermost = [index for index, parent in enumerate(parents) if parent < 0]
-    tallest = max((boxes[index].h for index in outermost), default=0)
-    for index in outermost:
+    boxes = [Box(*cv2.boundingRect(outline)) for outline in outlines]
+    within_it: dict[int, list[int]] = {index: [] for index in range(-1, len(outlines))}  # of -1, the outermost
+    for index, parent in enumerate(tree[0, :, 3].tolist() if outlines else []):
+        within_it[parent].append(index)
+    tallest = max((boxes[index].h for index in within_it[-1]), default=0)
+    for index in within_it[-1]:
         x, y, w, h = boxes[index]
         within = strokes[y : y + h, x : x + w]
-        inside = [box for box, hole in zip(boxes, parents, strict=True) if hole >= 0 and parents[hole] == index]
-        if w > 1.5 * tallest and h < 0.3 * tallest:  # longer than any digit is wide
-            for thickness in (cv2.FILLED, 5):  # with its grey rim
-                cv2.drawContours(strokes, outlines, index, 0, thickness)
-        elif (is_line := find_frame(within >= CORE)) is not None:
+        if (is_line := find_frame(within >= CORE)) is not None:
             within *= ~is_line
-        elif inside:
-            own = cv2.drawContours(np.zeros_like(within), outlines, index, 1, cv2.FILLED, 8, tree, 1, (-x, -y))
-            if is_around(own, boxes[index], inside):
-                within *= 1 - cv2.dilate(own, disc(5))
+            continue
+        holes = within_it[index]
+        inside = [boxes[other] for hole in holes for other in within_it[hole]]
+        is_long = w > 1.5 * tallest and h < 0.3 * tallest  # longer than any digit is wide
+        if not is_long and not inside:
+            continue
+        left, top = max(x - 2, 0), max(y - 2, 0)
+        around = strokes[top : y + h + 2, left : x + w + 2]
+        own = cv2.drawContours(np.zeros_like(around), outlines, index, 1, cv2.FILLED, 8, tree, 1, (-left, -top))
+        thickness = np.count_nonzero(own[:, x - left : x - left + w], axis=0)
+        is_even = np.percentile(thickness, 95) < 2 * np.median(thickness) + 2  # else a digit touches it
+        areas = [(cv2.contourArea(outlines[hole]), cv2.contourArea(cv2.convexHull(outlines[hole]))) for hole in holes]
+        area, hull = max(areas, default=(0, 1))
+        if (is_long and is_even) or (area > 0.9 * hull and is_around(own, boxes[index], inside)):
+            around *= 1 - cv2.dilate(own, disc(5))  # with its grey rim
     return strokes
 
 
@@ -999,7 +1015,7 @@ def join(a: Mark, b: Mark) -> Mark:
 def join_fragments(marks: list[Mark]) -> list[Mark]:
     """Join the fragments of broken digits: the bar over a 5, the halves of an 8, splinters beside a stroke.
 
-    What else is low is a stop, a dash or an underline, and dropped.
+    What else is low or flat is a stop, a dash or an underline, and dropped.
     """
     tallest = max(mark.box.h for mark in marks)
     waiting = sorted(marks, key=lambda mark: max(mark.box.w, mark.box.h))
@@ -1281,8 +1297,8 @@ def open_picture(source: Source) -> tuple[np.ndarray, int]:
 def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages:
     """Find the digits on a gray picture in a way; with `one`, take all ink for a single one.
 
-    What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, lines across the picture,
-    its edges, holes, frames around digits, printed lines, specks. Then the fragments of broken digits are joined.
+    What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, frames and circles, lines
+    across the picture, its edges, holes, printed lines, specks. Then the fragments of broken digits are joined.
     """
     gray = cover_desk(shrink(gray, WORKING_SIDE))
     ink = to_ink(gray, way.inverted)

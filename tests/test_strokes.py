@@ -234,6 +234,24 @@ def test_a_0_with_a_stroke_in_it_is_no_circle_around_a_1():
     assert mark.box.w > 120
 
 
+def test_a_wide_0_with_specks_in_it_stays():
+    page = plain(300, 300)
+    cv2.ellipse(page, (150, 150), (95, 100), 0, 0, 360, BLACK, 12)
+    page[110:114, 140:144] = page[190:194, 160:164] = 0
+    ((mark,),) = md.find_digits(gray_of(page)).rows
+    assert mark.box.w > 180
+
+
+def test_a_digit_that_touches_a_circle_is_not_erased_with_it(rng):
+    page = plain(300, 500)
+    for place, label in enumerate("273"):
+        write(page, pen(label, 110, 10, rng, slant=0), 150 + 70 * place, 95, BLACK)
+    x, _, _, _ = cv2.boundingRect((gray_of(page) < 128).astype(np.uint8))
+    cv2.ellipse(page, (x + 150, 150), (155, 110), 0, 0, 360, BLACK, 5)
+    found = md.find_digits(gray_of(page)).rows
+    assert min(mark.box.x for row in found for mark in row) < x + 10
+
+
 def test_specks_and_jpeg_blocks_are_dropped(rng):
     page = plain(300, 300)
     drawn = pen("9", 180, 12, rng)
