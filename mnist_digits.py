@@ -796,14 +796,16 @@ def find_frame(core: np.ndarray) -> np.ndarray | None:
     down, across = height // 8 + 1, width // 8 + 1
     if min(height, width) < 20 or not (core[-down:, :across].any() and core[-down:, -across:].any()):  # as is soon told
         return None
-    sides = [find_cell_lines(np.rot90(core, turns)) for turns in range(4)]
-    if sides[2] is None:
+    below = find_cell_lines(np.rot90(core, 2))
+    if below is None:
         return None
+    sides = [find_cell_lines(np.rot90(core, turns)) for turns in (0, 1, 3)]
     is_frame = all(lines is not None for lines in sides)
+    is_line = np.rot90(below, 2)
     if is_frame:
-        is_line = reduce(np.logical_or, (np.rot90(lines, -turns) for turns, lines in enumerate(sides)))
+        is_line = reduce(np.logical_or, map(np.rot90, sides, (0, -1, -3)), is_line)
     else:
-        is_line = np.rot90(sides[2], 2) & (np.arange(height)[:, np.newaxis] > height / 2)
+        is_line[: height // 2 + 1] = False  # the line below alone
     pieces = cv2.connectedComponentsWithStats((core & ~is_line).astype(np.uint8))[2][1:]
     heights = pieces[:, cv2.CC_STAT_HEIGHT] / height
     is_below_several = width > height and np.count_nonzero(heights > 0.5) > 1
@@ -813,13 +815,25 @@ def find_frame(core: np.ndarray) -> np.ndarray | None:
 def is_around(ink: np.ndarray, box: Box, others: Iterable[Box]) -> bool:
     """Tell whether ink (H, W) in a box is drawn around others, as a circle or two sides of a frame are.
 
-    It is not in the middle, where they are, and no narrower than a 0 with a stroke in it. Specks do not count.
+    It leaves the middle to them, and is wider than a 0 with a stroke in it. Specks do not count.
     """
     x, y, w, h = box
     within = [b for b in others if x < b.x and y < b.y and b.right < box.right and b.bottom < box.bottom]
     inside = [b for b in within if b.h > 0.1 * h]
     tall = max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0)
     return w > 0.8 * h and tall > 0.3 * h and not ink[h // 4 : h - h // 4, w // 4 : w - w // 4].any()
+
+
+def is_even(line: np.ndarray) -> bool:
+    """Tell whether a line, (H, W) uint8 of 0 and 1, is about as thick everywhere, as no digit touches it."""
+    thickness = np.count_nonzero(line, axis=0)
+    thickness = thickness[thickness > 0]
+    return bool(np.percentile(thickness, 95) < 2 * np.median(thickness) + 2)
+
+
+def is_convex(outline: np.ndarray) -> bool:
+    """Tell whether an outline, (N, 1, 2) as OpenCV finds it, has hardly a dent, as no digit touches it."""
+    return cv2.contourArea(outline) > 0.9 * cv2.contourArea(cv2.convexHull(outline))
 
 
 def erase_frames(strokes: np.ndarray) -> np.ndarray:
@@ -830,29 +844,26 @@ def erase_frames(strokes: np.ndarray) -> np.ndarray:
     core = (strokes >= CORE).astype(np.uint8)
     outlines, tree = cv2.findContours(core, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     boxes = [Box(*cv2.boundingRect(outline)) for outline in outlines]
-    within_it: dict[int, list[int]] = {index: [] for index in range(-1, len(outlines))}  # of -1, the outermost
+    children: dict[int, list[int]] = {index: [] for index in range(-1, len(outlines))}  # of -1, the outermost
     for index, parent in enumerate(tree[0, :, 3].tolist() if outlines else []):
-        within_it[parent].append(index)
-    tallest = max((boxes[index].h for index in within_it[-1]), default=0)
-    for index in within_it[-1]:
+        children[parent].append(index)
+    tallest = max((boxes[index].h for index in children[-1]), default=0)
+    for index in children[-1]:
         x, y, w, h = boxes[index]
         within = strokes[y : y + h, x : x + w]
         if (is_line := find_frame(within >= CORE)) is not None:
             within *= ~is_line
             continue
-        holes = within_it[index]
-        inside = [boxes[other] for hole in holes for other in within_it[hole]]
         is_long = w > 1.5 * tallest and h < 0.3 * tallest  # longer than any digit is wide
+        inside = [boxes[other] for hole in children[index] for other in children[hole]]
         if not is_long and not inside:
             continue
         left, top = max(x - 2, 0), max(y - 2, 0)
         around = strokes[top : y + h + 2, left : x + w + 2]
         own = cv2.drawContours(np.zeros_like(around), outlines, index, 1, cv2.FILLED, 8, tree, 1, (-left, -top))
-        thickness = np.count_nonzero(own[:, x - left : x - left + w], axis=0)
-        is_even = np.percentile(thickness, 95) < 2 * np.median(thickness) + 2  # else a digit touches it
-        areas = [(cv2.contourArea(outlines[hole]), cv2.contourArea(cv2.convexHull(outlines[hole]))) for hole in holes]
-        area, hull = max(areas, default=(0, 1))
-        if (is_long and is_even) or (area > 0.9 * hull and is_around(own, boxes[index], inside)):
+        hole = max((outlines[hole] for hole in children[index]), key=cv2.contourArea, default=None)
+        is_circle = hole is not None and is_convex(hole) and is_around(own, boxes[index], inside)
+        if is_circle or (is_long and is_even(own)):
             around *= 1 - cv2.dilate(own, disc(5))  # with its grey rim
     return strokes
 
@@ -964,7 +975,7 @@ def drop_specks(marks: list[Mark]) -> list[Mark]:
 
 
 def drop_outlines(marks: list[Mark]) -> list[Mark]:
-    """Drop what is drawn around other marks, and not closed."""
+    """Drop open outlines around other marks; the closed ones are erased before."""
     boxes = [mark.box for mark in marks]
     return [mark for mark in marks if not is_around(mark.ink, mark.box, boxes)]
 

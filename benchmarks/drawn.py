@@ -324,22 +324,8 @@ def zoomed(page: np.ndarray, rng: Rng) -> np.ndarray:
 Kind = Callable[[np.ndarray, Rng], np.ndarray]  # coverage -> picture
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, thin_pen, ruled, squared),
-    *(
-        form,
-        boxed,
-        circled,
-        underlined,
-        dropout,
-        show_through,
-        desk,
-        note,
-        binder,
-        coloured,
-        blurred,
-        small,
-        large,
-        zoomed,
-    ),
+    *(form, boxed, circled, underlined, dropout, show_through, desk, note),
+    *(binder, coloured, blurred, small, large, zoomed),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
     **{paper.__name__.replace("_", " "): (paper, 0.15, 0) for paper in PAPERS},
