@@ -123,7 +123,7 @@ class Way(NamedTuple):
     inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
     min_digits: int = 1  # where it finds fewer, they are not beyond doubt, unless they are all there is
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
-    channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: that of most contrast
+    channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: its luminance
 
 
 PLAIN = Way("plain", 1, floor=6)
@@ -133,8 +133,7 @@ OTHER_WAYS = (
     Way("faint", 0.5, cut=True),
     Way("fainter", 0.15),
     Way("linked", 0, floor=2.5, linked=True),
-    Way("calm", 0.5, blur=1.2),
-    Way("calmer", 1, floor=6, blur=1.2),
+    Way("calm", 1, floor=6, blur=1.2),
     Way("inverted", 1, floor=6, inverted=True, min_digits=4),
     *(Way(name, 1, floor=6, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
 )
@@ -217,7 +216,6 @@ class Page(NamedTuple):
     error: str | None
     is_ink_left: bool = False  # as in its stages
     way: Way = PLAIN
-    stages: Stages | None = None  # only where they are asked for: they take as much memory as the picture
 
 
 class Reading(NamedTuple):
@@ -447,22 +445,8 @@ def decode_picture(content: np.ndarray) -> tuple[np.ndarray, int]:
     return picture if picture.dtype == np.uint8 else to_uint8(picture), times
 
 
-def contrast_channel(picture: np.ndarray) -> np.ndarray:
-    """Return what of a BGR picture, (H, W, 3) uint8, shows the ink: its luminance, (H, W) uint8, or a single channel.
-
-    Yellow on white and red on green differ little in luminance and much in one of the channels.
-    """
-    step = max(picture.shape) // 256 + 1
-    height, width = (max(side // step, 1) for side in picture.shape[:2])
-    sample = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
-    spread = cv2.meanStdDev(sample)[1].ravel()
-    if spread.max() > 1.6 * cv2.meanStdDev(cv2.cvtColor(sample, cv2.COLOR_BGR2GRAY))[1].item():
-        return np.ascontiguousarray(picture[:, :, spread.argmax()])
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-
-
 def to_gray(picture: np.ndarray, channel: int | None = None) -> np.ndarray:
-    """Return a decoded picture, or one channel of it, as gray, (H, W) uint8, transparent parts filled.
+    """Return the luminance of a decoded picture, or one channel of it, as gray, (H, W) uint8, transparent parts filled.
 
     Where most is transparent, what is not is ink of whatever colour; else it is paper, and the holes become paper.
     """
@@ -471,7 +455,7 @@ def to_gray(picture: np.ndarray, channel: int | None = None) -> np.ndarray:
     alpha = picture[:, :, 3] if picture.shape[2] == 4 else None
     if alpha is not None and np.mean(alpha > 127) < 0.5:
         return 255 - alpha
-    gray = contrast_channel(picture[:, :, :3]) if channel is None else np.ascontiguousarray(picture[:, :, channel])
+    gray = cv2.cvtColor(picture[:, :, :3], cv2.COLOR_BGR2GRAY) if channel is None else picture[:, :, channel].copy()
     if alpha is None:
         return gray
     paper = np.median(gray[alpha > 127])
@@ -908,26 +892,9 @@ def find_marks(strokes: np.ndarray) -> list[Mark]:
     return marks
 
 
-def covers_side(mark: Mark, shape: tuple[int, int]) -> bool:
-    """Tell whether a mark covers a whole side of its picture (H, W), as the desk around a sheet of paper does."""
-    (height, width), (x, y, _, _), inked = shape, mark.box, mark.ink > 0
-    reach = max(shape) // 100 + 1
-    left, right = inked[:, : max(reach - x, 0)], inked[:, max(width - reach - x, 0) :]
-    top, bottom = inked[: max(reach - y, 0)], inked[max(height - reach - y, 0) :]
-    upright = max(np.count_nonzero(side.any(axis=1)) for side in (left, right))
-    level = max(np.count_nonzero(side.any(axis=0)) for side in (top, bottom))
-    return upright > 0.9 * height or level > 0.9 * width
-
-
 def drop_edges(marks: list[Mark], shape: tuple[int, int]) -> list[Mark]:
-    """Drop what covers a side of a picture (H, W), and thin straight marks along one: a scan's rim, a form's box.
-
-    What is left alone is no digit either if it is a strip, except on a small picture, which a 1 may fill.
-    """
+    """Drop thin straight marks along a side of a picture (H, W): a scan's rim, a form's box."""
     side = max(shape)
-    are_strips = all(min(mark.box.w / shape[1], mark.box.h / shape[0]) < 0.3 for mark in marks)
-    inner = [mark for mark in marks if not covers_side(mark, shape)]
-    marks = inner or ([] if side >= ALONE_SIDE and are_strips else marks)
 
     def is_edge(mark: Mark) -> bool:
         x, y, w, h = mark.box
@@ -972,12 +939,6 @@ def drop_specks(marks: list[Mark]) -> list[Mark]:
     masses = np.array([cv2.sumElems(mark.ink)[0] for mark in marks])
     large = (sizes > sizes.max() / 12) & (masses > masses.max() / 200)
     return [mark for mark, kept in zip(marks, large, strict=True) if kept]
-
-
-def drop_outlines(marks: list[Mark]) -> list[Mark]:
-    """Drop open outlines around other marks; the closed ones are erased before."""
-    boxes = [mark.box for mark in marks]
-    return [mark for mark in marks if not is_around(mark.ink, mark.box, boxes)]
 
 
 def gaps(a: Box, b: Box) -> tuple[int, int]:
@@ -1041,7 +1002,7 @@ def join_fragments(marks: list[Mark]) -> list[Mark]:
         if bodies:
             nearest = min(bodies, key=lambda index: sum(gaps(fragment.box, waiting[index].box)))
             waiting[nearest] = join(fragment, waiting[nearest])
-        elif fragment.box.h > tallest * (0.15 if tallest / 2 < fragment.box.w < 4 * fragment.box.h else 0.3):
+        elif fragment.box.h > 0.3 * tallest:
             whole.append(fragment)
     return whole
 
@@ -1317,7 +1278,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     try:
         strokes, cleared = keep_strokes(ink, way)
         strokes = erase_lines(erase_frames(strokes))
-        marks = drop_form(drop_outlines(drop_holes(drop_edges(find_marks(strokes), strokes.shape))))
+        marks = drop_form(drop_holes(drop_edges(find_marks(strokes), strokes.shape)))
         if not marks:
             raise InputError(NOTHING_FOUND)
         marks = drop_specks(marks)
@@ -1336,7 +1297,7 @@ def scale_box(box: Box, across: float, down: float) -> Box:
     return Box(left, top, right - left, bottom - top)
 
 
-def make_page(path: str, gray: np.ndarray, times: int, one: bool, explain: bool, way: Way = PLAIN) -> Page:
+def make_page(path: str, gray: np.ndarray, times: int, one: bool, way: Way = PLAIN) -> Page:
     """Find the digits on a picture, gray (H, W) uint8, in a way; what prevents it is the page's error.
 
     The picture itself is so many times as wide and high.
@@ -1359,16 +1320,15 @@ def make_page(path: str, gray: np.ndarray, times: int, one: bool, explain: bool,
         stages.error,
         stages.is_ink_left,
         way,
-        stages if explain else None,
     )
 
 
-def open_page(source: Source, one: bool = False, explain: bool = False) -> Page:
+def open_page(source: Source, one: bool = False) -> Page:
     """Find the digits on a picture; what prevents it is returned as the page's error."""
     path = source if isinstance(source, str) else ""
     try:
         picture, times = open_picture(source)
-        return make_page(path, to_gray(picture), times, one, explain)
+        return make_page(path, to_gray(picture), times, one)
     except InputError as err:
         return Page(path, None, (1, 1), [], NO_DIGITS, str(err))
 
@@ -2743,24 +2703,6 @@ def can_replace(first: Reading, other: Reading) -> bool:
     return not lost and enough and len(certain) >= 0.6 * count
 
 
-def extends(other: Reading, first: Reading) -> bool:
-    """Tell whether a reading has all digits of another, no less certain, and more in its rows, certain and as tall."""
-    if not 0 < len(first.boxes) < len(other.boxes):
-        return False
-    usual, kept = median([box.h for box in first.boxes]), []
-    for box, probs in zip(other.boxes, other.probs, strict=True):
-        x, y, digit = box.x + box.w / 2, box.middle, probs.argmax()
-        there = [i for i, known in enumerate(first.boxes) if known.x <= x < known.right and known.y <= y < known.bottom]
-        same = [i for i in there if first.probs[i].argmax() == digit and probs[digit] > 0.9 * first.probs[i, digit]]
-        level = any(known.y <= y < known.bottom for known in first.boxes)
-        inside = box.x > 0 and box.right < other.page.size[0]  # else, it may be a shadow along an edge
-        is_new = not there and level and inside and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
-        if not same and not is_new:
-            return False
-        kept += same
-    return sorted(kept) == list(range(len(first.boxes)))
-
-
 def read_pages(pages: list[Page], predict: Predict, least: float = 0) -> list[Reading]:
     """Read pages, the network all their digits at once, in doubt several times from a confidence `least` on."""
     probs = read_digits(np.concatenate([page.digits for page in pages]), predict, least)
@@ -2768,13 +2710,12 @@ def read_pages(pages: list[Page], predict: Predict, least: float = 0) -> list[Re
     return [read_page(page, own) for page, own in zip(pages, np.split(probs, ends), strict=True)]
 
 
-def read_again(first: Reading, source: Source, predict: Predict, one: bool, explain: bool) -> Reading:
-    """Read a page in the other ways as well; return the reading with most evidence, or one that extends it.
+def read_again(first: Reading, source: Source, predict: Predict, one: bool) -> Reading:
+    """Read a page in the other ways as well; return the reading with most evidence.
 
     Each stage of the geometry decides once, and where it decides wrongly, a stroke's faint part is lost, say, the
     network is in doubt. So the network chooses, as in LeCun, Bottou, Bengio and Haffner (1998), sections V to VII.
-    Whatever replaces the first reading is compared with that one, so that the order of the ways does not count; faint
-    digits are added to the best so far.
+    Whatever replaces the first reading is compared with that one, so that the order of the ways does not count.
     """
     try:
         picture, times = open_picture(source)
@@ -2786,17 +2727,16 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool, expl
     pages = []
     for channel in (None, 0, 1, 2) if is_coloured else (None,):
         gray = to_gray(picture, channel)
-        pages += [make_page(first.page.path, gray, times, one, explain, way) for way in ways if way.channel == channel]
-    new = [page for page in pages if len(page.digits) >= (page.way.min_digits if first.boxes else 1)]
-    new = [page for page in new if not np.array_equal(page.digits, first.page.digits)]
+        pages += [make_page(first.page.path, gray, times, one, way) for way in ways if way.channel == channel]
+    new = [page for page in pages if not np.array_equal(page.digits, first.page.digits)]
     if not new:
         return first
     alone = len(first.boxes) == 1
     least = max(first.confidence, MIN_CONFIDENCE) if alone else MIN_CONFIDENCE  # what is below hardly replaces it
     for reading in read_pages(new, predict, least):
         found = evidence(reading)
-        if (can_replace(first, reading) and found > most) or extends(reading, best):
-            best, most = reading, max(most, found)
+        if found > most and can_replace(first, reading):
+            best, most = reading, found
     return best
 
 
@@ -2810,23 +2750,18 @@ def downweight(probs: np.ndarray) -> np.ndarray:
 
 
 def read_chunk(
-    sources: list[Source],
-    predict: Predict,
-    min_confidence: float,
-    one: bool,
-    explain: bool,
-    is_stopped: Callable[[], bool],
+    sources: list[Source], predict: Predict, min_confidence: float, one: bool, is_stopped: Callable[[], bool]
 ) -> list[Reading]:
     """Read some pictures, and again where that leaves doubt; return [] where reading is stopped before their end."""
     pages, readings = [], []
     for source in sources:
         if is_stopped():
             return []
-        pages.append(open_page(source, one, explain))
+        pages.append(open_page(source, one))
     for source, first in zip(sources, read_pages(pages, predict), strict=True):
         if is_stopped():
             return []
-        reading = read_again(first, source, predict, one, explain) if is_in_doubt(first) else first
+        reading = read_again(first, source, predict, one) if is_in_doubt(first) else first
         probs = downweight(reading.probs)
         readings.append(reading._replace(probs=probs, text=to_text(reading.rows, probs, min_confidence)))
     return readings
@@ -2844,7 +2779,6 @@ def read_pictures(
     predict: Predict | None = None,
     min_confidence: float = MIN_CONFIDENCE,
     one: bool = False,
-    explain: bool = False,
     pool: Executor | None = None,
     ahead: int = 4 * (os.cpu_count() or 1),
     is_stopped: Callable[[], bool] = never,
@@ -2856,16 +2790,15 @@ def read_pictures(
     `boxes` and `probs`; what cannot be read has an error, and nothing is raised or printed.
 
     `predict` is what `load_network` returns for a file, the bundled network unless given. A digit less certain than
-    `min_confidence`, 0 .. 1, is a "?" in the text; `one` takes all ink of a picture for one digit; with `explain`,
-    pages keep their stages. The pool is any of concurrent.futures, threads on all cores unless given (OpenCV lets go of
-    Python's lock), and is `ahead` chunks ahead of what is yielded, so that memory does not grow with what is read. It
-    asks `is_stopped` before each picture.
+    `min_confidence`, 0 .. 1, is a "?" in the text; `one` takes all ink of a picture for one digit. The pool is any of
+    concurrent.futures, threads on all cores unless given (OpenCV lets go of Python's lock), and is `ahead` chunks ahead
+    of what is yielded, so that memory does not grow with what is read. It asks `is_stopped` before each picture.
     """
     predict, waiting = predict or load_network(BUNDLED), deque()
     executor, ended = pool or ThreadPoolExecutor(os.cpu_count()), threading.Event()
-    how = predict, min_confidence, one, explain, is_stopped if pool else ended.is_set
+    how = predict, min_confidence, one, is_stopped if pool else ended.is_set
     try:
-        for chunk in make_chunks(list_sources(pictures), most=1 if explain else 32):  # stages take much memory
+        for chunk in make_chunks(list_sources(pictures), most=32):
             waiting.append(executor.submit(read_chunk, chunk, *how))
             while waiting and (waiting[0].done() or len(waiting) > ahead):
                 yield from waiting.popleft().result()
@@ -2875,6 +2808,15 @@ def read_pictures(
         ended.set()
         if not pool:
             executor.shutdown(wait=False, cancel_futures=True)
+
+
+def find_stages(reading: Reading, one: bool = False) -> Stages | None:
+    """Return what a picture file went through for its reading, found once more; None where that is no picture."""
+    way = reading.page.way
+    try:
+        return find_digits(to_gray(open_picture(reading.path)[0], way.channel), one, way)
+    except InputError:
+        return None
 
 
 def percent(confidence: float) -> str:
@@ -3045,7 +2987,7 @@ def draw_readings(readings: list[Reading]) -> Figure:
     return figure
 
 
-def draw_stages(reading: Reading) -> Figure:
+def draw_stages(reading: Reading, stages: Stages) -> Figure:
     """Draw why a picture was read so: gray, ink, strokes and boxes, and the first eight digits with their probs."""
     from matplotlib.figure import Figure
 
@@ -3054,7 +2996,7 @@ def draw_stages(reading: Reading) -> Figure:
     above, *below = figure.subfigures(sheets, 1, squeeze=False)[:, 0]
     panels = above.subplots(1, 4)
     for axes, name in zip(panels, ("gray", "ink", "strokes"), strict=False):
-        axes.imshow(getattr(page.stages, name), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(getattr(stages, name), cmap="gray", vmin=0, vmax=255)
         axes.set_title(name)
     draw_page(panels[3], reading)
     text = on_one_line(reading.text, 24)
@@ -3471,7 +3413,7 @@ def open_pool(args: argparse.Namespace, model: Path, many: bool) -> Iterator[dic
     if args.cluster:
         with open_cluster(args.cluster, load_network(model)) as pool:
             yield pool
-    elif many and model.suffix != ".keras" and not args.explain:
+    elif many and model.suffix != ".keras":
         with open_processes() as pool:
             load_network(model)  # while they start; raises InputError where they could not
             yield {"predict": partial(predict_in_process, model), "pool": pool, "is_stopped": is_process_stopped}
@@ -3545,7 +3487,7 @@ def run_reading(args: argparse.Namespace, model: Path) -> tuple[int, list[Figure
     """Read pictures, print what they say and draw it; return 1 if any could not be read, else 0, and the figure."""
     paths, many = choose_pictures(args)
     kept, count, status = [], 0, 0
-    how = {"min_confidence": args.min_confidence, "one": args.one, "explain": args.explain}
+    how = {"min_confidence": args.min_confidence, "one": args.one}
     with open_pool(args, model, many) as pool:
         say(f"reading with {describe_network(model)}; --model FILE chooses another")
         for old in (args.output / "explain").glob("[0-9][0-9][0-9]-*.png") if args.explain else ():
@@ -3558,11 +3500,11 @@ def run_reading(args: argparse.Namespace, model: Path) -> tuple[int, list[Figure
             if reading.error:
                 tell(f"error: {printable(reading.path)}: {reading.error}")
                 status = 1
-            if reading.page.stages:
+            if args.explain and (stages := find_stages(reading, args.one)):
                 stem = re.sub(r"[^-.\w]", "_", Path(reading.path).stem)[:40]
-                save_figure(draw_stages(reading), args.output / "explain" / f"{count:03}-{stem}.png")
+                save_figure(draw_stages(reading, stages), args.output / "explain" / f"{count:03}-{stem}.png")
             if count <= PLOT_LIMIT:
-                kept.append(reading._replace(page=reading.page._replace(stages=None)))
+                kept.append(reading)
     if args.no_plot or not kept:
         return status, []
     figure = draw_readings(kept)

@@ -168,6 +168,8 @@ def test_two_visitors_do_not_mix(page, browser, address):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends other signals")
 @pytest.mark.parametrize("end", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_ends_the_page_and_leaves_no_picture_behind(end, browser, tmp_path):
+    if signal.getsignal(getattr(signal, end)) == signal.SIG_IGN:
+        pytest.skip("ignored by whoever runs the tests, as nohup does")
     server, address = serve(tmp_path)
     page = open_page(browser, address)
     upload(page, SAMPLES / "5.png")
