@@ -2572,18 +2572,17 @@ def is_remnant(box: Box, is_certain: bool, certain: list[Box]) -> bool:
 def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Tell which boxes on a page (width, height) hold writing, from probs (N, 10): (N,) bool, not all of them False.
 
-    What is in doubt and small beside the certain digits is a remnant of something else; so is what is most likely no
-    digit, runs off the page and stands in none of their rows or, as a finger does, far from them. Where several are
-    certain, so is a short 1 and what is in doubt or a 1, runs off the page and is far from them, for it may be part of
-    any line.
+    What is most likely no digit, runs off the page and stands in none of the certain digits' rows or, as a finger does,
+    far from them, is a remnant of something else. Where several are certain, so is a short 1 and what is in doubt or a
+    1, runs off the page and is far from them, for it may be part of any line.
     """
-    confidence, (_, _, widths, heights) = probs.max(axis=1), np.array(boxes).T
-    certain = sorted(compress(boxes, confidence > REREAD_BELOW), key=lambda box: box.h)
-    usual = certain[len(certain) // 2].h if certain else heights.max()
+    confidence, heights = probs.max(axis=1), np.array([box.h for box in boxes])
+    certain = list(compress(boxes, confidence > REREAD_BELOW))
     cut_off = np.array([is_cut_off(box, size) for box in boxes])
-    remnant = (heights < 0.15 * usual) | ((confidence < REREAD_BELOW) & (heights < 0.3 * usual) & (widths < usual))
+    remnant = np.zeros(len(boxes), bool)
     if len(certain) > 2:
         unsure, ones = confidence < REREAD_BELOW, probs.argmax(axis=1) == 1
+        usual = sorted(box.h for box in certain)[len(certain) // 2]
         remnant |= ((confidence < MIN_CONFIDENCE) | ones) & (heights < 0.5 * usual)
         for index in np.flatnonzero(cut_off & (unsure | ones)):
             remnant[index] |= is_remnant(boxes[index], not unsure[index], certain)
@@ -2633,17 +2632,13 @@ def keep_writing(page: Page, probs: np.ndarray, chosen: list[int]) -> list[int]:
 
 def read_page(page: Page, probs: np.ndarray) -> Reading:
     """Read a page from probs (N, 10) of all its pieces."""
-    marks, partitions = [], []
+    chosen = []
     for _, own in groupby(range(len(page.pieces)), key=lambda index: page.pieces[index].mark_index):
         indices = list(own)
         best = choose_pieces([page.pieces[index] for index in indices], probs[indices])
-        marks.append(indices)
-        partitions.append([indices[index] for index in best])
-    written = set(keep_writing(page, probs, list(chain(*partitions))))
-    chosen = []
-    for indices, parts in zip(marks, partitions, strict=True):
-        chosen += parts if written.issuperset(parts) else indices[:1]  # uncut, where a part is no writing
-    chosen = keep_writing(page, probs, chosen)
+        chosen += [indices[index] for index in best]
+    for _ in range(2):  # without what is no writing, others may be none
+        chosen = keep_writing(page, probs, chosen)
     rows = [
         [page.pieces[index].box for index in row]
         for _, row in groupby(chosen, key=lambda index: page.pieces[index].row_index)
