@@ -52,7 +52,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Process
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache, partial, reduce
 from importlib import import_module
-from itertools import chain, combinations, compress, count, groupby, islice, pairwise, repeat
+from itertools import chain, combinations, compress, groupby, islice, pairwise, repeat
 from pathlib import Path
 from statistics import median
 from textwrap import fill
@@ -436,13 +436,14 @@ def decode_picture(content: np.ndarray) -> tuple[np.ndarray, int]:
 
     Return by how much the picture itself is larger, too.
     """
+    is_jpeg = content[:2].tobytes() == b"\xff\xd8"
     try:
-        picture, times = decode_jpeg(content) if content[:2].tobytes() == b"\xff\xd8" else (decode_other(content), 1)
+        picture, reduction = decode_jpeg(content) if is_jpeg else (decode_other(content), 1)
     except cv2.error as err:
         raise InputError(f"cannot be decoded ({err.err}); save it below 52 megapixels, as PNG or JPEG") from err
     if picture is None:
         raise InputError(f"not a picture this program can read ({guess_format(content)}); save it as PNG or JPEG")
-    return picture if picture.dtype == np.uint8 else to_uint8(picture), times
+    return picture if picture.dtype == np.uint8 else to_uint8(picture), reduction
 
 
 def to_gray(picture: np.ndarray, channel: int | None = None) -> np.ndarray:
@@ -941,14 +942,14 @@ def drop_specks(marks: list[Mark]) -> list[Mark]:
     return [mark for mark, kept in zip(marks, large, strict=True) if kept]
 
 
-def gaps(a: Box, b: Box) -> tuple[int, int]:
-    """Return the distances between two boxes across and down, 0 where they overlap."""
+def box_distance(a: Box, b: Box) -> tuple[int, int]:
+    """Return how far apart two boxes are across and down, in pixels, 0 where they overlap."""
     return max(a.x - b.right, b.x - a.right, 0), max(a.y - b.bottom, b.y - a.bottom, 0)
 
 
 def belongs(fragment: Box, body: Box, tall: float) -> bool:
     """Tell whether a fragment is of the digit whose larger part is `body`, among digits so tall."""
-    across, down = gaps(fragment, body)
+    across, down = box_distance(fragment, body)
     height = min(body.h, tall)  # of the digit, should the body have grown too tall by joining
     shared = (min(fragment.right, body.right) - max(fragment.x, body.x)) / min(fragment.w, body.w)
     if fragment.h < 0.5 * height and shared > 0.3 and down < 0.2 * height:  # a bar above, a foot below
@@ -963,7 +964,7 @@ def is_split(a: Box, b: Box, marks: Iterable[Mark]) -> bool:
 
     They touch nearly, as two rows hardly do, and together are no taller than other digits among the marks.
     """
-    across, down = gaps(a, b)
+    across, down = box_distance(a, b)
     height = max(a.bottom, b.bottom) - min(a.y, b.y)
     if across or down > 0.03 * height:
         return False
@@ -1000,7 +1001,7 @@ def join_fragments(marks: list[Mark]) -> list[Mark]:
             if belongs(fragment.box, mark.box, tallest) or is_split(fragment.box, mark.box, chain(waiting, whole))
         ]
         if bodies:
-            nearest = min(bodies, key=lambda index: sum(gaps(fragment.box, waiting[index].box)))
+            nearest = min(bodies, key=lambda index: sum(box_distance(fragment.box, waiting[index].box)))
             waiting[nearest] = join(fragment, waiting[nearest])
         elif fragment.box.h > 0.3 * tallest:
             whole.append(fragment)
@@ -1050,7 +1051,7 @@ def erase_printed(mark: Mark, line: list[Box]) -> Mark | None:
     The nearest are what is above or below the mark, but two at least.
     """
     x, y, _, h = mark.box
-    away = [gaps(box, mark.box)[0] for box in line]
+    away = [box_distance(box, mark.box)[0] for box in line]
     reach = sorted(away)[:2][-1]
     near = [box for box, distance in zip(line, away, strict=True) if distance <= reach]
     top, bottom = max(min(box.y for box in near) - 1 - y, 0), min(max(box.bottom for box in near) + 1 - y, h)
@@ -1297,12 +1298,12 @@ def scale_box(box: Box, across: float, down: float) -> Box:
     return Box(left, top, right - left, bottom - top)
 
 
-def make_page(path: str, gray: np.ndarray, times: int, one: bool, way: Way = PLAIN) -> Page:
+def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way = PLAIN) -> Page:
     """Find the digits on a picture, gray (H, W) uint8, in a way; what prevents it is the page's error.
 
-    The picture itself is so many times as wide and high.
+    `reduction` is by how much the picture itself is larger.
     """
-    height, width = times * gray.shape[0], times * gray.shape[1]
+    height, width = reduction * gray.shape[0], reduction * gray.shape[1]
     small = shrink(gray, WORKING_SIDE)
     stages = find_digits(small, one, way)
     down, across = height / small.shape[0], width / small.shape[1]
@@ -1327,8 +1328,8 @@ def open_page(source: Source, one: bool = False) -> Page:
     """Find the digits on a picture; what prevents it is returned as the page's error."""
     path = source if isinstance(source, str) else ""
     try:
-        picture, times = open_picture(source)
-        return make_page(path, to_gray(picture), times, one)
+        picture, reduction = open_picture(source)
+        return make_page(path, to_gray(picture), reduction, one)
     except InputError as err:
         return Page(path, None, (1, 1), [], NO_DIGITS, str(err))
 
@@ -2117,8 +2118,9 @@ def replay(
     So each is shown several times: data echoing (Choi et al., 2019).
     """
     recent: deque[tuple[np.ndarray, ...]] = deque(maxlen=SHOWINGS)
-    for number in count(step):
-        recent.append(draw(np.random.default_rng([seed, number, 1])))
+    while True:
+        recent.append(draw(np.random.default_rng([seed, step, 1])))
+        step += 1
         if len(recent) == SHOWINGS:
             yield tuple(map(np.concatenate, zip(*recent, strict=True)))
 
@@ -2150,7 +2152,7 @@ def make_batches(
         if recipe.outliers
         else repeat((x[:0], targets[:0]))
     )
-    for number, chosen, (drawn, their_targets) in zip(count(step), flow.index_generator, outliers, strict=False):
+    for number, (chosen, (drawn, their_targets)) in enumerate(zip(flow.index_generator, outliers, strict=False), step):
         rng = np.random.default_rng([seed, number])
         wanted = math.floor(recipe.outliers * len(chosen) / devices + rng.random()) * devices
         added = rng.permutation(len(drawn))[:wanted]
@@ -2535,7 +2537,7 @@ def read_digits(digits: np.ndarray, predict: Predict, least: float = 0) -> np.nd
     return probs
 
 
-def find_gaps(row: list[Box]) -> list[bool]:
+def find_word_gaps(row: list[Box]) -> list[bool]:
     """Tell before which digits of a row, from the second on, there is a gap between words.
 
     It is wider than most of the tallest digit's height and than twice what separates the digits of a word.
@@ -2549,7 +2551,7 @@ def find_gaps(row: list[Box]) -> list[bool]:
 def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> str:
     """Write out probs (N, 10) of the digits in rows of boxes, "?" for one below the wanted confidence."""
     characters = iter(str(row.argmax()) if row.max() >= min_confidence else "?" for row in probs)
-    return "\n".join("".join(" " * gap + next(characters) for gap in [False, *find_gaps(row)]) for row in rows)
+    return "\n".join("".join(" " * gap + next(characters) for gap in [False, *find_word_gaps(row)]) for row in rows)
 
 
 def is_cut_off(box: Box, size: tuple[int, int]) -> bool:
@@ -2564,8 +2566,8 @@ def is_remnant(box: Box, is_certain: bool, certain: list[Box]) -> bool:
     One that is certain itself is far only where it stands in no row and no column of theirs.
     """
     others = [other for other in certain if other is not box]
-    is_far = all(sum(gaps(box, other)) > other.h for other in others)
-    is_apart = not is_certain or all(min(gaps(box, other)) > 0 for other in others)
+    is_far = all(sum(box_distance(box, other)) > other.h for other in others)
+    is_apart = not is_certain or all(min(box_distance(box, other)) > 0 for other in others)
     return (is_far and is_apart) or box.h > 1.6 * max(other.h for other in others)
 
 
@@ -2590,7 +2592,7 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
         nondigits = np.flatnonzero(cut_off & (confidence < MIN_CONFIDENCE))
         few = len(nondigits) <= len(certain)  # else the page may be a strip cut out of a text
         for index in nondigits:
-            distances = [(*gaps(boxes[index], other), other.h) for other in certain]
+            distances = [(*box_distance(boxes[index], other), other.h) for other in certain]
             remnant[index] |= all(down > 0 or (few and across > tall) for across, down, tall in distances)
     return np.ones(len(boxes), bool) if remnant.all() else ~remnant
 
@@ -2713,7 +2715,7 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool) -> R
     Whatever replaces the first reading is compared with that one, so that the order of the ways does not count.
     """
     try:
-        picture, times = open_picture(source)
+        picture, reduction = open_picture(source)
     except InputError:  # the file is gone since
         return first
     best, most = first, evidence(first) + MARGIN
@@ -2722,7 +2724,7 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool) -> R
     pages = []
     for channel in (None, 0, 1, 2) if is_coloured else (None,):
         gray = to_gray(picture, channel)
-        pages += [make_page(first.page.path, gray, times, one, way) for way in ways if way.channel == channel]
+        pages += [make_page(first.page.path, gray, reduction, one, way) for way in ways if way.channel == channel]
     new = [page for page in pages if not np.array_equal(page.digits, first.page.digits)]
     if not new:
         return first
@@ -3027,9 +3029,10 @@ def whole_percent(confidence: float) -> float:
 
 def list_doubts(reading: Reading) -> list[list[str]]:
     """Return a row for each digit of a reading, the least certain first: its place, what was read, how certain."""
-    rows = zip(count(1), reading.characters, reading.probs.max(axis=1), strict=False)
+    confidence = reading.probs.max(axis=1)
     return [
-        [str(place), digit, f"{whole_percent(sure):.0%}"] for place, digit, sure in sorted(rows, key=lambda row: row[2])
+        [str(index + 1), reading.characters[index], f"{whole_percent(confidence[index]):.0%}"]
+        for index in confidence.argsort(kind="stable")
     ]
 
 
