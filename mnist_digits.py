@@ -402,7 +402,7 @@ def to_uint8(picture: np.ndarray) -> np.ndarray:
 
 
 def decode_jpeg(content: np.ndarray) -> tuple[np.ndarray | None, int]:
-    """Decode a JPEG; a large one at half its size, in half the time. Return by how much the picture is larger, too."""
+    """Decode a JPEG; a large one at half its size, in half the time. Return the reduction, too."""
     if content.size > LARGE_JPEG:
         half = cv2.imdecode(content, cv2.IMREAD_REDUCED_COLOR_2)
         if half is not None and max(half.shape) >= WORKING_SIDE:
@@ -434,7 +434,7 @@ def guess_format(content: np.ndarray) -> str:
 def decode_picture(content: np.ndarray) -> tuple[np.ndarray, int]:
     """Decode a picture file to uint8: (H, W) gray, or (H, W, 3 or 4) BGR and alpha, without alpha turned by EXIF.
 
-    Return by how much the picture itself is larger, too.
+    Return the reduction, by how much the picture itself is larger, too.
     """
     is_jpeg = content[:2].tobytes() == b"\xff\xd8"
     try:
@@ -502,7 +502,7 @@ def find_sheet(surroundings: np.ndarray) -> np.ndarray | None:
 
     A sheet is a rectangle that takes up a fifth of the picture or more.
     """
-    if cv2.countNonZero(surroundings) > 0.8 * surroundings.size:  # as is soon told
+    if cv2.countNonZero(surroundings) > 0.8 * surroundings.size:  # a quick way out
         return None
     rest = cv2.morphologyEx(1 - surroundings, cv2.MORPH_OPEN, disc(5))
     contours, _ = cv2.findContours(rest, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -720,7 +720,7 @@ def find_rules(strokes: np.ndarray) -> np.ndarray:
     height, width = strokes.shape
     mask = (strokes > 0).astype(np.uint8)
     run = max(width // 12, 15)  # a twelfth of a line that slants by two degrees still is one level run
-    if np.count_nonzero(mask.any(axis=0)) < 0.9 * width:  # as is soon told
+    if np.count_nonzero(mask.any(axis=0)) < 0.9 * width:  # a quick way out
         return np.zeros_like(mask)
     runs = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, run), np.uint8))
     if np.count_nonzero(runs.any(axis=0)) < 0.9 * width:
@@ -779,7 +779,7 @@ def find_frame(core: np.ndarray) -> np.ndarray | None:
     """
     height, width = core.shape
     down, across = height // 8 + 1, width // 8 + 1
-    if min(height, width) < 20 or not (core[-down:, :across].any() and core[-down:, -across:].any()):  # as is soon told
+    if min(height, width) < 20 or not (core[-down:, :across].any() and core[-down:, -across:].any()):  # a quick way out
         return None
     below = find_cell_lines(np.rot90(core, 2))
     if below is None:
