@@ -116,26 +116,26 @@ class Way(NamedTuple):
     """A way to tell pen from paper. Where what one finds is in doubt, the others are tried."""
 
     name: str
-    pressure: float  # where a stroke begins, from 0, the paper's grain, to 1, Otsu's threshold
-    floor: float = 4  # up to where ink is the paper's grain, in its standard deviations
+    pressure: float = 1  # where a stroke begins, from 0, the paper's grain, to 1, Otsu's threshold
+    floor: float = 6  # up to where ink is the paper's grain, in its standard deviations
     blur: float = 0  # against the grain: standard deviation in hundredths of the picture's longer side
     linked: bool = False  # faint ink counts only where it is linked to stronger ink: hysteresis (Canny, 1986)
     inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
-    min_digits: int = 1  # where it finds fewer, they are not beyond doubt, unless they are all there is
+    min_digits: int = 1  # with fewer, it replaces only a first reading without any
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
     channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: its luminance
 
 
-PLAIN = Way("plain", 1, floor=6)
+PLAIN = Way("plain")
 SOFT = Way("soft", 0)  # all ink counts, however faint; for tiny pictures only, where every grey pixel matters
 OTHER_WAYS = (
-    Way("cut", 1, floor=6, cut=True),
-    Way("faint", 0.5, cut=True),
-    Way("fainter", 0.15),
+    Way("cut", cut=True),
+    Way("faint", 0.5, floor=4, cut=True),
+    Way("fainter", 0.15, floor=4),
     Way("linked", 0, floor=2.5, linked=True),
-    Way("calm", 1, floor=6, blur=1.2),
-    Way("inverted", 1, floor=6, inverted=True, min_digits=4),
-    *(Way(name, 1, floor=6, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
+    Way("calm", blur=1.2),
+    Way("inverted", inverted=True, min_digits=4),
+    *(Way(name, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
 )
 ALONE_SIDE = 100  # pixels; a picture whose longer side is shorter holds a digit alone, which may fill it
 BEYOND_DOUBT = 0.95  # confidence from which two digits that touch are read though one is a 1: letters reach less
@@ -305,7 +305,7 @@ def walk(folder: str, tell: Callable[[str], None] = silent) -> Iterator[str]:
     """
     empty, unreadable, others = True, [], []
     for inside, folders, names in os.walk(folder, onerror=lambda err: unreadable.append(err.filename)):
-        folders.sort(key=natural)
+        folders[:] = sorted((name for name in folders if name[0] != "."), key=natural)
         for name in sorted((name for name in names if name[0] != "."), key=natural):
             path = Path(inside, name)
             if path.suffix.lower() in PICTURE_SUFFIXES and os.path.isfile(path):
@@ -686,7 +686,7 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     nearer to the grain. Raises InputError where nothing rises.
     """
     side = max(ink.shape)
-    if way is SOFT:
+    if way == SOFT:
         return cv2.convertScaleAbs(ink, alpha=255 / max(int(ink.max()), 1)), 0
     if way.blur:
         ink = cv2.GaussianBlur(ink, (0, 0), way.blur * max(side / 100, 0.5))
@@ -939,12 +939,18 @@ def drop_specks(marks: list[Mark]) -> list[Mark]:
     sizes = np.array([max(mark.box.w, mark.box.h) for mark in marks])
     masses = np.array([cv2.sumElems(mark.ink)[0] for mark in marks])
     large = (sizes > sizes.max() / 12) & (masses > masses.max() / 200)
-    return [mark for mark, kept in zip(marks, large, strict=True) if kept]
+    return list(compress(marks, large))
 
 
 def box_distance(a: Box, b: Box) -> tuple[int, int]:
     """Return how far apart two boxes are across and down, in pixels, 0 where they overlap."""
     return max(a.x - b.right, b.x - a.right, 0), max(a.y - b.bottom, b.y - a.bottom, 0)
+
+
+def is_cut_off(box: Box, size: tuple[int, int], margin: float = 0) -> bool:
+    """Tell whether a box runs off a picture (width, height), or has less than a margin around it, in its heights."""
+    reach = max(2, max(size) / 300, margin * box.h)
+    return min(box.x, box.y) < reach or box.right > size[0] - reach or box.bottom > size[1] - reach
 
 
 def belongs(fragment: Box, body: Box, tall: float) -> bool:
@@ -985,10 +991,11 @@ def join(a: Mark, b: Mark) -> Mark:
     return Mark(Box(x, y, right - x, bottom - y), ink)
 
 
-def join_fragments(marks: list[Mark]) -> list[Mark]:
+def join_fragments(marks: list[Mark], size: tuple[int, int]) -> list[Mark]:
     """Join the fragments of broken digits: the bar over a 5, the halves of an 8, splinters beside a stroke.
 
-    What else is low or flat is a stop, a dash or an underline, and dropped.
+    What runs off the picture (width, height) is no fragment of a digit that does not. What else is low or flat is a
+    stop, a dash or an underline, and dropped.
     """
     tallest = max(mark.box.h for mark in marks)
     waiting = sorted(marks, key=lambda mark: max(mark.box.w, mark.box.h))
@@ -998,7 +1005,8 @@ def join_fragments(marks: list[Mark]) -> list[Mark]:
         bodies = [
             index
             for index, mark in enumerate(waiting)
-            if belongs(fragment.box, mark.box, tallest) or is_split(fragment.box, mark.box, chain(waiting, whole))
+            if is_cut_off(mark.box, size) >= is_cut_off(fragment.box, size)
+            and (belongs(fragment.box, mark.box, tallest) or is_split(fragment.box, mark.box, chain(waiting, whole)))
         ]
         if bodies:
             nearest = min(bodies, key=lambda index: sum(box_distance(fragment.box, waiting[index].box)))
@@ -1283,7 +1291,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
         if not marks:
             raise InputError(NOTHING_FOUND)
         marks = drop_specks(marks)
-        rows = [[reduce(join, marks)]] if one else arrange_rows(join_fragments(marks))
+        rows = [[reduce(join, marks)]] if one else arrange_rows(join_fragments(marks, strokes.shape[::-1]))
     except InputError as err:
         error = str(err)
     sizes = [np.count_nonzero(mark.ink) for row in rows for mark in row]
@@ -1308,9 +1316,10 @@ def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way =
     stages = find_digits(small, one, way)
     down, across = height / small.shape[0], width / small.shape[1]
     pieces, digits = [], []
-    for mark, (row, whole) in enumerate((row, mark) for row, marks in enumerate(stages.rows) for mark in marks):
-        for start, end, part in cut_up(whole) if way.cut and not one else [(0, 1, whole)]:
-            pieces.append(Piece(scale_box(part.box, across, down), row, mark, start, end))
+    marks = [(row_index, mark) for row_index, row in enumerate(stages.rows) for mark in row]
+    for mark_index, (row_index, mark) in enumerate(marks):
+        for start, end, part in cut_up(mark) if way.cut and not one else [(0, 1, mark)]:
+            pieces.append(Piece(scale_box(part.box, across, down), row_index, mark_index, start, end))
             digits.append(to_digit(part.ink))
     return Page(
         path,
@@ -1626,15 +1635,13 @@ def load_glyphs() -> list[list[np.ndarray]]:
         "astrology": "!$%&*:;<=>?@[]_`",
         "japanese": "$%&'()*+,-./012456789:;ABDEFGHIJKMNOPQTUVWXYZ[\\]^_`abcdefghjlnoqrs",
     }
-    fonts = HersheyFonts()
-    glyphs = []
+    barred_j = [[(0, 0), (14, 0)], [(8, 0), (8, 16), (6, 20), (1, 20), (-1, 15)]]
+    fonts, glyphs = HersheyFonts(), []
     for name, characters in alphabets.items():
         fonts.load_default_font(name)
-        glyphs += [fonts.all_glyphs[character] for character in characters]
-    drawn = [[list(stroke) for stroke in glyph.strokes] for glyph in glyphs]
-    barred_j = [[(0, 0), (14, 0)], [(8, 0), (8, 16), (6, 20), (1, 20), (-1, 15)]]
-    whole = [polylines for polylines in drawn if sum(map(len, polylines)) > 3] + 4 * [barred_j]
-    return [[np.array(line, np.float32) for line in polylines] for polylines in whole]
+        glyphs += [[list(stroke) for stroke in fonts.all_glyphs[character].strokes] for character in characters]
+    glyphs = [glyph for glyph in glyphs if sum(map(len, glyph)) > 3] + 4 * [barred_j]
+    return [[np.array(line, np.float32) for line in glyph] for glyph in glyphs]
 
 
 def draw_polylines(polylines: list[np.ndarray], rng: np.random.Generator, filled: float = 0) -> np.ndarray:
@@ -2205,21 +2212,20 @@ def epoch_lines(epochs: int, tell: Callable[[str], None]) -> keras.callbacks.Cal
     """Make the callback that says after each epoch how far training has come and how long it will go on."""
     import keras
 
-    starts = {}
-
-    def on_epoch_begin(epoch: int, logs: dict[str, float]) -> None:
-        starts[epoch] = time.monotonic()
+    starts = []
 
     def on_epoch_end(epoch: int, logs: dict[str, float]) -> None:
         done = epoch + 1
-        left = math.ceil((time.monotonic() - min(starts.values())) / len(starts) * (epochs - done))
+        left = math.ceil((time.monotonic() - starts[0]) / len(starts) * (epochs - done))
         validation = f"  validation {logs['val_accuracy']:.2%}" if "val_accuracy" in logs else ""
         tell(
             f"epoch {done:{len(str(epochs))}}/{epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.2%}"
             f"{validation}  {left // 60} min {left % 60:02} s left"
         )
 
-    return keras.callbacks.LambdaCallback(on_epoch_begin=on_epoch_begin, on_epoch_end=on_epoch_end)
+    return keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: starts.append(time.monotonic()), on_epoch_end=on_epoch_end
+    )
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -2554,12 +2560,6 @@ def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> 
     return "\n".join("".join(" " * gap + next(characters) for gap in [False, *find_word_gaps(row)]) for row in rows)
 
 
-def is_cut_off(box: Box, size: tuple[int, int]) -> bool:
-    """Tell whether a box runs off a page (width, height)."""
-    reach = max(2, max(size) / 300)
-    return min(box.x, box.y) < reach or box.right > size[0] - reach or box.bottom > size[1] - reach
-
-
 def is_remnant(box: Box, is_certain: bool, certain: list[Box]) -> bool:
     """Tell whether a box that runs off its page is far taller than all certain digits or far from them.
 
@@ -2574,16 +2574,18 @@ def is_remnant(box: Box, is_certain: bool, certain: list[Box]) -> bool:
 def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Tell which boxes on a page (width, height) hold writing, from probs (N, 10): (N,) bool, not all of them False.
 
-    What is most likely no digit, runs off the page and stands in none of the certain digits' rows or, as a finger does,
-    far from them, is a remnant of something else. Where several are certain, so is a short 1 and what is in doubt or a
-    1, runs off the page and is far from them, for it may be part of any line.
+    Remnants of something else are told by the certain digits. What is in doubt or a 1, for it may be part of any line,
+    and runs off the page, is one beside a digit or two with paper around them, cut out of a text. Where several digits
+    are certain, it is one if it is far from them, and so is a short 1. So is what is most likely no digit and stands in
+    none of their rows or, as a finger does, far from them.
     """
     confidence, heights = probs.max(axis=1), np.array([box.h for box in boxes])
-    certain = list(compress(boxes, confidence > REREAD_BELOW))
+    unsure, ones = confidence < REREAD_BELOW, probs.argmax(axis=1) == 1
+    certain = list(compress(boxes, ~unsure))
     cut_off = np.array([is_cut_off(box, size) for box in boxes])
-    remnant = np.zeros(len(boxes), bool)
+    is_crop = np.count_nonzero(~cut_off) < 3 and not all(is_cut_off(box, size, margin=0.1) for box in certain)
+    remnant = cut_off & (unsure | ones) & is_crop
     if len(certain) > 2:
-        unsure, ones = confidence < REREAD_BELOW, probs.argmax(axis=1) == 1
         usual = sorted(box.h for box in certain)[len(certain) // 2]
         remnant |= ((confidence < MIN_CONFIDENCE) | ones) & (heights < 0.5 * usual)
         for index in np.flatnonzero(cut_off & (unsure | ones)):
@@ -3581,7 +3583,11 @@ def show(figures: list[Figure]) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train if asked to, then read; return the exit status."""
-    model = args.model or (args.output / "mnist.onnx" if args.train else find_network(args.output))
+    figures, status = [], 0
+    if args.train:
+        model, figures = run_training(args)
+    else:
+        model = args.model or find_network(args.output)
     if args.model_info:
         facts = load_facts(model)
         if not facts:
@@ -3589,9 +3595,6 @@ def run(args: argparse.Namespace) -> int:
         for fact, value in facts.items():
             print(printable(f"{fact}: {value}"), flush=True)
         return 0
-    figures, status = [], 0
-    if args.train:
-        model, figures = run_training(args)
     if args.web:
         return run_web_page(args, model)
     if args.images or SAMPLES.is_dir():
@@ -3746,7 +3749,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--model is for reading; name the pictures to read with it, without --train")
     if args.cluster and args.model and args.model.suffix == ".keras":
         parser.error("--cluster needs an .onnx network; choose the .onnx file of this one")
-    if args.web and any((args.images, args.form, args.plot, args.one, args.explain, args.skip_read, args.cluster)):
+    if args.web and (args.images or reads):
         parser.error("--web opens a page to draw on; leave out pictures and flags for reading them")
     if not args.images and (args.skip_read or args.cluster):
         parser.error("--skip-read and --cluster are for pictures; name them, or - for paths on stdin")

@@ -321,11 +321,28 @@ def zoomed(page: np.ndarray, rng: Rng) -> np.ndarray:
     return ink_on(np.linspace(165, 180, soft.shape[1], dtype=np.float32), soft, 80) + rng.normal(0, 2, soft.shape)
 
 
+def cropped(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """Cut out of a page so that parts of what stands around it are on the edges, at most a quarter of its height."""
+    x, y, w, h = cv2.boundingRect((page > 0.1).astype(np.uint8))
+    ink, edge = page[y : y + h, x : x + w], round(0.75 * h)
+    around = np.pad(ink, edge)
+    for side in rng.permutation(4)[: rng.integers(1, 4)]:
+        around = np.rot90(around, side)  # what is on this side is on top
+        beside = np.rot90(ink, side)[-round(h * rng.uniform(0.05, 0.25)) :]
+        bottom = edge - round(h * rng.uniform(0.15, 0.5))
+        around[bottom - len(beside) : bottom, edge : edge + beside.shape[1]] = beside
+        around[: bottom - len(beside)] = -1  # outside of the picture
+        around = np.rot90(around, -side)
+    inside = (around >= 0).astype(np.uint8)
+    x, y, w, h = cv2.boundingRect(inside)
+    return cv2.GaussianBlur(ink_on(220, np.maximum(around[y : y + h, x : x + w], 0), 45), (0, 0), 1)
+
+
 Kind = Callable[[np.ndarray, Rng], np.ndarray]  # coverage -> picture
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, thin_pen, ruled, squared),
     *(form, boxed, circled, underlined, dropout, show_through, desk, note),
-    *(binder, coloured, blurred, small, large, zoomed),
+    *(binder, coloured, blurred, small, large, zoomed, cropped),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
     **{paper.__name__.replace("_", " "): (paper, 0.15, 0) for paper in PAPERS},

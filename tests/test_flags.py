@@ -136,10 +136,13 @@ def test_names_that_are_no_utf8_are_json_for_strict_parsers(tmp_path, capsys):
 def test_folders_say_what_they_skip(tmp_path, capsys):
     for name in ("4.png", "notes.txt", "photo.heic", ".hidden"):
         (tmp_path / name).write_bytes(SAMPLE.read_bytes())
+    (tmp_path / ".thumbnails").mkdir()
+    (tmp_path / ".thumbnails" / "4.png").write_bytes(SAMPLE.read_bytes())
     assert md.main([str(tmp_path), "--no-plot"]) == 0
-    err = capsys.readouterr().err
+    out, err = capsys.readouterr()
     assert ": skipped 2, not picture files: notes.txt, photo.heic" in err
     assert ".hidden" not in err
+    assert len(out.splitlines()) == 1, "hidden folders are not looked into"
 
 
 @pytest.mark.parametrize(

@@ -367,6 +367,7 @@ def test_digits_of_unequal_height_stand_in_one_row(rng):
         ("note", "one", 0.85),
         ("binder", "one", 0.85),
         ("coloured", "one", 0.85),
+        ("cropped", "one", 0.85),
     ],
 )
 def test_drawn_pictures_are_read(kind, layout, least, data, tmp_path):
