@@ -947,10 +947,14 @@ def box_distance(a: Box, b: Box) -> tuple[int, int]:
     return max(a.x - b.right, b.x - a.right, 0), max(a.y - b.bottom, b.y - a.bottom, 0)
 
 
-def is_cut_off(box: Box, size: tuple[int, int], margin: float = 0) -> bool:
-    """Tell whether a box runs off a picture (width, height), or has less than a margin around it, in its heights."""
-    reach = max(2, max(size) / 300, margin * box.h)
+def is_at_edge(box: Box, size: tuple[int, int], reach: float) -> bool:
+    """Tell whether a box is less than so many pixels from an edge of its picture (width, height)."""
     return min(box.x, box.y) < reach or box.right > size[0] - reach or box.bottom > size[1] - reach
+
+
+def is_cut_off(box: Box, size: tuple[int, int]) -> bool:
+    """Tell whether a box seems to run off its picture (width, height)."""
+    return is_at_edge(box, size, max(2, max(size) / 300))
 
 
 def belongs(fragment: Box, body: Box, tall: float) -> bool:
@@ -1005,7 +1009,7 @@ def join_fragments(marks: list[Mark], size: tuple[int, int]) -> list[Mark]:
         bodies = [
             index
             for index, mark in enumerate(waiting)
-            if is_cut_off(mark.box, size) >= is_cut_off(fragment.box, size)
+            if is_at_edge(mark.box, size, 1) >= is_at_edge(fragment.box, size, 1)
             and (belongs(fragment.box, mark.box, tallest) or is_split(fragment.box, mark.box, chain(waiting, whole)))
         ]
         if bodies:
@@ -2583,7 +2587,7 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
     unsure, ones = confidence < REREAD_BELOW, probs.argmax(axis=1) == 1
     certain = list(compress(boxes, ~unsure))
     cut_off = np.array([is_cut_off(box, size) for box in boxes])
-    is_crop = np.count_nonzero(~cut_off) < 3 and not all(is_cut_off(box, size, margin=0.1) for box in certain)
+    is_crop = np.count_nonzero(~cut_off) < 3 and not all(is_at_edge(box, size, 0.1 * box.h) for box in certain)
     remnant = cut_off & (unsure | ones) & is_crop
     if len(certain) > 2:
         usual = sorted(box.h for box in certain)[len(certain) // 2]
