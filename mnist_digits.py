@@ -123,7 +123,7 @@ class Way(NamedTuple):
     inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
     min_digits: int = 1  # with fewer, it replaces only a first reading without any
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
-    channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: its luminance
+    channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: that of most contrast
 
 
 PLAIN = Way("plain")
@@ -446,8 +446,22 @@ def decode_picture(content: np.ndarray) -> tuple[np.ndarray, int]:
     return picture if picture.dtype == np.uint8 else to_uint8(picture), reduction
 
 
+def contrast_channel(picture: np.ndarray) -> np.ndarray:
+    """Return what of a BGR picture, (H, W, 3) uint8, shows the ink: its luminance, (H, W) uint8, or a single channel.
+
+    Yellow on white and red on green differ little in luminance and much in one of the channels.
+    """
+    step = max(picture.shape) // 256 + 1
+    height, width = (max(side // step, 1) for side in picture.shape[:2])
+    sample = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
+    spread = cv2.meanStdDev(sample)[1].ravel()
+    if spread.max() > 1.6 * cv2.meanStdDev(cv2.cvtColor(sample, cv2.COLOR_BGR2GRAY))[1].item():
+        return np.ascontiguousarray(picture[:, :, spread.argmax()])
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+
+
 def to_gray(picture: np.ndarray, channel: int | None = None) -> np.ndarray:
-    """Return the luminance of a decoded picture, or one channel of it, as gray, (H, W) uint8, transparent parts filled.
+    """Return a decoded picture, or one channel of it, as gray, (H, W) uint8, transparent parts filled.
 
     Where most is transparent, what is not is ink of whatever colour; else it is paper, and the holes become paper.
     """
@@ -456,7 +470,7 @@ def to_gray(picture: np.ndarray, channel: int | None = None) -> np.ndarray:
     alpha = picture[:, :, 3] if picture.shape[2] == 4 else None
     if alpha is not None and np.mean(alpha > 127) < 0.5:
         return 255 - alpha
-    gray = cv2.cvtColor(picture[:, :, :3], cv2.COLOR_BGR2GRAY) if channel is None else picture[:, :, channel].copy()
+    gray = contrast_channel(picture[:, :, :3]) if channel is None else np.ascontiguousarray(picture[:, :, channel])
     if alpha is None:
         return gray
     paper = np.median(gray[alpha > 127])
@@ -2706,6 +2720,24 @@ def can_replace(first: Reading, other: Reading) -> bool:
     return not lost and enough and len(certain) >= 0.6 * count
 
 
+def extends(other: Reading, first: Reading) -> bool:
+    """Tell whether a reading has all digits of another, no less certain, and more in its rows, certain and as tall."""
+    if not 0 < len(first.boxes) < len(other.boxes):
+        return False
+    usual, kept = median([box.h for box in first.boxes]), []
+    for box, probs in zip(other.boxes, other.probs, strict=True):
+        x, y, digit = box.x + box.w / 2, box.middle, probs.argmax()
+        there = [i for i, known in enumerate(first.boxes) if known.x <= x < known.right and known.y <= y < known.bottom]
+        same = [i for i in there if first.probs[i].argmax() == digit and probs[digit] > 0.9 * first.probs[i, digit]]
+        level = any(known.y <= y < known.bottom for known in first.boxes)
+        inside = box.x > 0 and box.right < other.page.size[0]  # else, it may be a shadow along an edge
+        is_new = not there and level and inside and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
+        if not same and not is_new:
+            return False
+        kept += same
+    return sorted(kept) == list(range(len(first.boxes)))
+
+
 def read_pages(pages: list[Page], predict: Predict, least: float = 0) -> list[Reading]:
     """Read pages, the network all their digits at once, in doubt several times from a confidence `least` on."""
     probs = read_digits(np.concatenate([page.digits for page in pages]), predict, least)
@@ -2714,11 +2746,12 @@ def read_pages(pages: list[Page], predict: Predict, least: float = 0) -> list[Re
 
 
 def read_again(first: Reading, source: Source, predict: Predict, one: bool) -> Reading:
-    """Read a page in the other ways as well; return the reading with most evidence.
+    """Read a page in the other ways as well; return the reading with most evidence, or one that extends it.
 
     Each stage of the geometry decides once, and where it decides wrongly, a stroke's faint part is lost, say, the
     network is in doubt. So the network chooses, as in LeCun, Bottou, Bengio and Haffner (1998), sections V to VII.
-    Whatever replaces the first reading is compared with that one, so that the order of the ways does not count.
+    Whatever replaces the first reading is compared with that one, so that the order of the ways does not count; faint
+    digits are added to the best so far.
     """
     try:
         picture, reduction = open_picture(source)
@@ -2738,8 +2771,8 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool) -> R
     least = max(first.confidence, MIN_CONFIDENCE) if alone else MIN_CONFIDENCE  # what is below hardly replaces it
     for reading in read_pages(new, predict, least):
         found = evidence(reading)
-        if found > most and can_replace(first, reading):
-            best, most = reading, found
+        if (can_replace(first, reading) and found > most) or extends(reading, best):
+            best, most = reading, max(most, found)
     return best
 
 
