@@ -119,7 +119,7 @@ class Way(NamedTuple):
     pressure: float = 1  # where a stroke begins, from 0, the paper's grain, to 1, Otsu's threshold
     floor: float = 6  # up to where ink is the paper's grain, in its standard deviations
     blur: float = 0  # against the grain: standard deviation in hundredths of the picture's longer side
-    linked: bool = False  # faint ink counts only where it is linked to stronger ink: hysteresis (Canny, 1986)
+    linked: bool = False  # faint ink counts only where it is linked to stronger ink
     inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
     min_digits: int = 1  # with fewer, it replaces only a first reading without any
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
@@ -690,10 +690,17 @@ def measure_grain(ink: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     return level, grain
 
 
+def keep_linked(mask: np.ndarray, strong: np.ndarray) -> np.ndarray:
+    """Return the connected pieces of a mask, (H, W) bool, that have a strong pixel: hysteresis (Canny, 1986)."""
+    labels = cv2.connectedComponents(mask.astype(np.uint8))[1]
+    is_kept = np.bincount(labels[mask & strong], minlength=labels.max() + 1) > 0
+    return is_kept[labels]
+
+
 def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     """Clear the paper's grain and faint rules from ink and stretch it: 128 is half-way from paper to pen, (H, W) uint8.
 
-    Return how many pixels above the grain were cleared as well, for they may be faint ink.
+    Return how many pixels of faint ink were cleared as well: they rise above the grain, or are linked to what does.
 
     Half-way is Otsu's threshold between faint and strong among all that rises above the grain, so that a thin line on a
     large picture counts as much as many; what runs along the edges has no say in it. A way of less pressure begins
@@ -709,8 +716,7 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     floor = level + way.floor * grain + 4  # 4: a JPEG's faintest blocks
     edge = min(side // 50, min(ink.shape) // 8) if side >= ALONE_SIDE else 0
     inside = slice(edge, ink.shape[0] - edge), slice(edge, ink.shape[1] - edge)
-    is_raised = ink[inside] > floor
-    raised = ink[inside][is_raised]
+    raised = ink[inside][ink[inside] > floor]
     if raised.size < 4:
         raise InputError(NOTHING_FOUND)
     otsu, _ = cv2.threshold(raised, 0, 255, cv2.THRESH_OTSU)
@@ -720,13 +726,15 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
         raise InputError(NOTHING_FOUND)
     paper = level + min(3, way.floor - 1.5) * grain  # below the floor, for the edge of a stroke is fainter than it
     strokes = cv2.convertScaleAbs(cv2.subtract(ink, paper), alpha=128 / (threshold - paper))
-    core = (strokes >= CORE).astype(np.uint8)
+    is_core = strokes >= CORE
     if way.linked:
-        labels = cv2.connectedComponents(core)[1]
-        strong = np.bincount(labels[ink > (otsu + floor) / 2], minlength=labels.max() + 1) > 0
-        core &= strong[labels]
+        is_core = keep_linked(is_core, ink > (otsu + floor) / 2)
+    core = is_core.astype(np.uint8)
     strokes *= cv2.dilate(core, disc(stroke_width(core)))  # half a stroke around it: its own grey edge and no more
-    return strokes, np.count_nonzero(is_raised & (strokes[inside] == 0))
+    is_faint = ink > level + 3.5 * grain + 4
+    if np.count_nonzero(is_faint[inside] & (strokes[inside] == 0)) > 4:  # a quick way out
+        is_faint = keep_linked(is_core | is_faint, is_core | (ink > floor))
+    return strokes, np.count_nonzero(is_faint[inside] & (strokes[inside] == 0))
 
 
 def find_rules(strokes: np.ndarray) -> np.ndarray:
@@ -2584,9 +2592,11 @@ def is_remnant(box: Box, is_certain: bool, certain: list[Box]) -> bool:
     One that is certain itself is far only where it stands in no row and no column of theirs.
     """
     others = [other for other in certain if other is not box]
-    is_far = all(sum(box_distance(box, other)) > other.h for other in others)
-    is_apart = not is_certain or all(min(box_distance(box, other)) > 0 for other in others)
-    return (is_far and is_apart) or box.h > 1.6 * max(other.h for other in others)
+    if is_certain:
+        is_apart = all(min(box_distance(box, other)) > 0 for other in others)
+    else:
+        is_apart = all(sum(box_distance(box, other)) > other.h for other in others)
+    return is_apart or box.h > 1.6 * max(other.h for other in others)
 
 
 def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
