@@ -634,6 +634,11 @@ def to_ink(gray: np.ndarray, inverted: bool = False) -> np.ndarray:
     return cv2.divide(cv2.subtract(paper, gray), paper, scale=255)
 
 
+def to_core(ink: np.ndarray) -> np.ndarray:
+    """Return what of ink, (H, W) uint8, makes a stroke, (H, W) uint8 of 0 and 1."""
+    return (ink >= CORE).astype(np.uint8)
+
+
 def pad(ink: np.ndarray, margin: int) -> np.ndarray:
     """Return ink, (H, W) uint8, with so many pixels of paper around it."""
     return cv2.copyMakeBorder(ink, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
@@ -651,7 +656,7 @@ def stroke_width(core: np.ndarray) -> float:
 
 def pen_width(marks: list[Mark]) -> float:
     """Return the median width of the strokes of marks, in pixels."""
-    return median([stroke_width((mark.ink >= CORE).astype(np.uint8)) for mark in marks])
+    return median([stroke_width(to_core(mark.ink)) for mark in marks])
 
 
 def histogram_median(counts: np.ndarray) -> int:
@@ -848,7 +853,7 @@ def erase_frames(strokes: np.ndarray) -> np.ndarray:
 
     Digits may touch all but the circles.
     """
-    core = (strokes >= CORE).astype(np.uint8)
+    core = to_core(strokes)
     outlines, tree = cv2.findContours(core, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     boxes = [Box(*cv2.boundingRect(outline)) for outline in outlines]
     children: dict[int, list[int]] = {index: [] for index in range(-1, len(outlines))}  # of -1, the outermost
@@ -893,7 +898,7 @@ def cut_to_ink(ink: np.ndarray, x: int = 0, y: int = 0) -> Mark:
 
 def find_marks(strokes: np.ndarray) -> list[Mark]:
     """Return the connected pieces of strokes, those parted by less than half a stroke's width as one."""
-    core = (strokes >= CORE).astype(np.uint8)
+    core = to_core(strokes)
     width = stroke_width(core)
     reach = math.ceil(width / 4) + 1  # from the bridged core to the end of the grey rim
     left, top, w, h = cv2.boundingRect(core)
@@ -915,26 +920,39 @@ def find_marks(strokes: np.ndarray) -> list[Mark]:
     return marks
 
 
+def fills_edge(mark: Mark, shape: tuple[int, int]) -> bool:
+    """Tell whether a mark fills the room between sides of its picture (H, W) and a line, as the desk beside paper does.
+
+    Seen from these sides, there is no paper before its ink, nor in between, as there is where a digit touches them.
+    """
+    box, core = cut_to_ink(to_core(mark.ink), mark.box.x, mark.box.y)
+    away = box.x, box.y, shape[1] - box.right, shape[0] - box.bottom  # from the left, the top, the right, the bottom
+    filled, is_along = np.zeros(core.shape, bool), False
+    for turns in range(4):
+        if away[turns] < 3:
+            turned = np.rot90(core, turns)  # that side is on the left
+            is_along |= turned[:, :3].any(axis=1).mean() > 0.7
+            filled |= np.rot90(np.logical_and.accumulate(turned, axis=1), -turns)
+    return bool(is_along and np.count_nonzero(filled) > 0.85 * np.count_nonzero(core))
+
+
 def drop_edges(marks: list[Mark], shape: tuple[int, int]) -> list[Mark]:
-    """Drop thin straight marks along a side of a picture (H, W): a scan's rim, a form's box."""
+    """Drop what lies along the sides of a picture (H, W): the desk beside a sheet of paper, upright bars of a form."""
     side = max(shape)
 
-    def is_edge(mark: Mark) -> bool:
-        x, y, w, h = mark.box
-        away = min(x, shape[1] - x - w) if h > w else min(y, shape[0] - y - h)
-        if min(w, h) > 0.04 * side or away > 0.04 * side:
+    def is_bar(mark: Mark) -> bool:
+        x, _, w, h = mark.box
+        if not (3 * w < h and w < 0.04 * side and min(x, shape[1] - x - w) < 0.04 * side):
             return False
-        core = (mark.ink >= CORE).astype(np.uint8)
-        box_of_core = math.prod(cv2.boundingRect(core)[2:])  # pixels; a straight bar fills it
-        bar = h > 3 * w and cv2.countNonZero(core) > 0.9 * box_of_core
-        return bar or (away < 2 and max(w, h) > 0.25 * side)
+        box, core = cut_to_ink(to_core(mark.ink))
+        return np.count_nonzero(core) > 0.9 * box.w * box.h
 
-    return [mark for mark in marks if side < ALONE_SIDE or not is_edge(mark)] or marks
+    return [mark for mark in marks if side < ALONE_SIDE or not (is_bar(mark) or fills_edge(mark, shape))] or marks
 
 
 def find_disc(mark: Mark) -> Box | None:
     """Return the box of a mark's ink without its grey rim if it is a full disc, else None."""
-    box, core = cut_to_ink((mark.ink >= CORE).astype(np.uint8), mark.box.x, mark.box.y)
+    box, core = cut_to_ink(to_core(mark.ink), mark.box.x, mark.box.y)
     if not 0.7 * box.h < box.w < 1.4 * box.h:
         return None
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (box.w, box.h))
@@ -1169,7 +1187,7 @@ def thicken(ink: np.ndarray) -> np.ndarray:
     if side < FINE:
         times = math.ceil(FINE / side)
         ink = cv2.resize(ink, None, fx=times, fy=times, interpolation=cv2.INTER_LINEAR)
-    missing = THIN_STROKE * max(ink.shape) - stroke_width((ink >= CORE).astype(np.uint8))
+    missing = THIN_STROKE * max(ink.shape) - stroke_width(to_core(ink))
     if missing < 1:
         return ink
     return cv2.dilate(pad(ink, math.ceil(missing / 2) + 1), disc(missing + 1))
@@ -1247,7 +1265,7 @@ def cut_up(mark: Mark) -> list[tuple[int, int, Mark]]:
         return [(0, 1, mark)]
     height, width = 48, max(48 * w // h, 2)  # seams are as easily found on a small mark
     small = cv2.resize(mark.ink, (width, height), interpolation=cv2.INTER_AREA)
-    seams = find_seams(small / 255.0, apart=7, most=2 * stroke_width((small >= CORE).astype(np.uint8)))
+    seams = find_seams(small / 255.0, apart=7, most=2 * stroke_width(to_core(small)))
     cuts = np.stack([np.zeros(height, int), *seams, np.full(height, width)])  # (cuts, 48)
     parts = [(0, len(cuts) - 1, mark)]
     for start, end in combinations(range(len(cuts)), 2):
@@ -1256,7 +1274,7 @@ def cut_up(mark: Mark) -> list[tuple[int, int, Mark]]:
             continue
         between = ((left <= np.arange(width)) & (np.arange(width) < right)).astype(np.uint8)
         ink = mark.ink * cv2.resize(between, (w, h), interpolation=cv2.INTER_NEAREST)
-        if cv2.boundingRect((ink >= CORE).astype(np.uint8))[3] > 0.5 * h:
+        if cv2.boundingRect(to_core(ink))[3] > 0.5 * h:
             parts.append((start, end, cut_to_ink(ink, x, y)))
     return parts
 
@@ -1605,7 +1623,7 @@ def thicken_or_thin(ink: np.ndarray, most: int, rng: np.random.Generator) -> np.
 
 def add_remnant(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Add what is left of a printed box to the ink of a digit, (H, W) uint8: a piece of a line below or beside it."""
-    x, y, w, h = cv2.boundingRect((ink >= CORE).astype(np.uint8))
+    x, y, w, h = cv2.boundingRect(to_core(ink))
     margin = h // 4
     canvas, x, y = pad(ink, margin), x + margin, y + margin
     thickness = int(rng.integers(2, h // 12 + 3))
