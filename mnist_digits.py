@@ -84,6 +84,7 @@ PICTURE_SUFFIXES = {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".
 PICTURE_SUFFIXES |= {".pbm", ".pgm", ".ppm"}
 CORE = 102  # of 255, the ink that makes a stroke: 0.8 of Otsu's threshold, for pressure varies along it
 THIN_STROKE = 0.11  # of a digit's longer side: a thin pen in MNIST, 2.2 of 20 pixels
+DARKEST_PAPER = 64  # of 255; of what is darker, as a desk may be, the grain of a camera takes a large share
 LOG_SHADES = np.rint(90 * np.log1p(np.arange(256) / 16)).astype(np.uint8)  # 0 .. 255; equal steps under any light
 SAME_SHADE = 8  # in these, by which the shades of a sheet of paper and of what it lies on differ at least
 FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
@@ -518,7 +519,7 @@ def find_sheet(surroundings: np.ndarray) -> np.ndarray | None:
     """
     if cv2.countNonZero(surroundings) > 0.8 * surroundings.size:  # a quick way out
         return None
-    rest = cv2.morphologyEx(1 - surroundings, cv2.MORPH_OPEN, disc(5))
+    rest = cv2.morphologyEx(1 - surroundings, cv2.MORPH_OPEN, disc(max(surroundings.shape) / 12))
     contours, _ = cv2.findContours(rest, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return None
@@ -631,7 +632,7 @@ def to_ink(gray: np.ndarray, inverted: bool = False) -> np.ndarray:
         calm = cv2.medianBlur(gray, 5)[edge : height - edge, edge : width - edge]  # without a frame or a scanner's rim
         calm = cv2.copyMakeBorder(calm, *[edge + 2 * reach] * 4, cv2.BORDER_REPLICATE)  # the light goes on outside
         paper = close_square(calm, 2 * reach + 1)
-    return cv2.divide(cv2.subtract(paper, gray), paper, scale=255)
+    return cv2.divide(cv2.subtract(paper, gray), cv2.max(paper, DARKEST_PAPER), scale=255)
 
 
 def to_core(ink: np.ndarray) -> np.ndarray:
