@@ -124,6 +124,7 @@ class Way(NamedTuple):
     inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
     min_digits: int = 1  # with fewer, it replaces only a first reading without any
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
+    sheet: bool = False  # what lies around a sheet of paper is covered, even if something may be written on it
     channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: that of most contrast
 
 
@@ -135,6 +136,7 @@ OTHER_WAYS = (
     Way("fainter", 0.15, floor=4),
     Way("linked", 0, floor=2.5, linked=True),
     Way("calm", blur=1.2),
+    Way("sheet", sheet=True),
     Way("inverted", inverted=True, min_digits=4),
     *(Way(name, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
 )
@@ -499,37 +501,35 @@ def disc(diameter: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
 
 
-def find_surroundings(gray: np.ndarray) -> np.ndarray:
-    """Return what of a picture is linked to its edges by pixels of nearly the same shade, (H, W) uint8 of 0 and 1."""
-    height, width = gray.shape
-    filled = np.zeros((height + 2, width + 2), np.uint8)
-    flags = 4 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE | 1 << 8
-    seeds = [(x, y) for y in (0, height - 1) for x in range(0, width, 4)]
-    seeds += [(x, y) for x in (0, width - 1) for y in range(0, height, 4)]
-    for x, y in seeds:
-        if not filled[y + 1, x + 1]:
-            cv2.floodFill(gray, filled, (x, y), 0, SAME_SHADE, SAME_SHADE, flags)
-    return filled[1:-1, 1:-1]
+def is_convex(outline: np.ndarray) -> bool:
+    """Tell whether an outline, (N, 1, 2) as OpenCV finds it, has hardly a dent, as no digit touches it."""
+    return cv2.contourArea(outline) > 0.9 * cv2.contourArea(cv2.convexHull(outline))
 
 
-def find_sheet(surroundings: np.ndarray) -> np.ndarray | None:
-    """Return the inside of the sheet of paper in its surroundings, both masks (H, W) uint8 of 0 and 1; None if none is.
+def find_sheet(gray: np.ndarray) -> tuple[np.ndarray, bool] | None:
+    """Return the inside of the sheet of paper on a gray picture, a mask (H, W) uint8 of 0 and 1; None if there is none.
 
-    A sheet is a rectangle that takes up a fifth of the picture or more.
+    It is the largest convex area bounded by edges and the picture's sides that something is written on. Tell, too,
+    whether nothing is written outside of it: else, it may be what lies in the shadow, or in the light.
     """
-    if cv2.countNonZero(surroundings) > 0.8 * surroundings.size:  # a quick way out
-        return None
-    rest = cv2.morphologyEx(1 - surroundings, cv2.MORPH_OPEN, disc(max(surroundings.shape) / 12))
-    contours, _ = cv2.findContours(rest, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    if not contours:
-        return None
-    outline = max(contours, key=cv2.contourArea)
-    _, sides, _ = cv2.minAreaRect(outline)
-    if cv2.contourArea(outline) < max(0.88 * math.prod(sides), 0.2 * rest.size):
-        return None
-    sheet = cv2.fillConvexPoly(np.zeros_like(rest), cv2.convexHull(outline), 1)
-    sheet = cv2.erode(sheet, disc(max(rest.shape) / 25))  # without its edge and the shadow there
-    return sheet if sheet.any() else None
+    shades = LOG_SHADES[cv2.medianBlur(gray, 5)]
+    gradient = cv2.morphologyEx(shades, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((gradient <= SAME_SHADE).astype(np.uint8), connectivity=4)
+    areas = stats[:, cv2.CC_STAT_AREA] / gray.size
+    areas[0] = 0  # that of the edges
+    rim = disc(max(gray.shape) / 40)
+    for label in np.argsort(-areas):
+        if areas[label] < 0.2:
+            return None
+        flat = (labels == label).astype(np.uint8)
+        outline = max(cv2.findContours(flat, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0], key=cv2.contourArea)
+        whole = cv2.fillConvexPoly(np.zeros_like(flat), cv2.convexHull(outline), 1)
+        inside, outside = cv2.erode(whole, rim), 1 - cv2.dilate(whole, rim)  # without the edge and the shadow there
+        is_written_on = np.count_nonzero(inside > flat) > 0.002 * np.count_nonzero(inside)
+        if is_convex(outline) and is_written_on and whole.mean() < 0.97:
+            is_bare = areas[labels] > 0.02
+            return inside, np.count_nonzero(outside > is_bare) < 0.002 * np.count_nonzero(outside)
+    return None
 
 
 def estimate_paper(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
@@ -546,24 +546,19 @@ def estimate_paper(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
     return cv2.medianBlur(gray[line, column], max(gray.shape) // 3 | 1)
 
 
-def cover_desk(gray: np.ndarray) -> np.ndarray:
+def cover_desk(gray: np.ndarray, is_sure: bool = False) -> np.ndarray:
     """Cover what lies around a sheet of paper, and its edges, with the shade of the sheet; gray (H, W) uint8.
 
-    It is one only if something is written on it and most of what is around it has another shade.
+    Unless it is sure that there is no more than one sheet, what has writing on both sides of an edge is left as it is.
     """
     if max(gray.shape) < ALONE_SIDE:
         return gray
     small = downsample(gray, 256)
-    surroundings = find_surroundings(LOG_SHADES[cv2.medianBlur(small, 5)])
-    sheet = find_sheet(surroundings)
-    if sheet is None:
-        return gray
-    paper = estimate_paper(small, sheet)
-    differs = cv2.absdiff(LOG_SHADES[small], LOG_SHADES[paper]) > SAME_SHADE
-    if not 0.002 < differs[sheet > 0].mean() < 0.4 or differs[surroundings > 0].mean() < 0.6:
+    sheet, is_alone = find_sheet(small) or (None, False)
+    if sheet is None or not (is_alone or is_sure):
         return gray
     size = gray.shape[::-1]
-    paper = cv2.resize(paper, size, interpolation=cv2.INTER_LINEAR)
+    paper = cv2.resize(estimate_paper(small, sheet), size, interpolation=cv2.INTER_LINEAR)
     return np.where(cv2.resize(sheet, size, interpolation=cv2.INTER_NEAREST) > 0, gray, paper)
 
 
@@ -842,11 +837,6 @@ def is_even(line: np.ndarray) -> bool:
     thickness = np.count_nonzero(line, axis=0)
     thickness = thickness[thickness > 0]
     return bool(np.percentile(thickness, 95) < 2 * np.median(thickness) + 2)
-
-
-def is_convex(outline: np.ndarray) -> bool:
-    """Tell whether an outline, (N, 1, 2) as OpenCV finds it, has hardly a dent, as no digit touches it."""
-    return cv2.contourArea(outline) > 0.9 * cv2.contourArea(cv2.convexHull(outline))
 
 
 def erase_frames(strokes: np.ndarray) -> np.ndarray:
@@ -1326,7 +1316,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, frames and circles, lines
     across the picture, its edges, holes, printed lines, specks. Then the fragments of broken digits are joined.
     """
-    gray = cover_desk(shrink(gray, WORKING_SIDE))
+    gray = cover_desk(shrink(gray, WORKING_SIDE), way.sheet)
     ink = to_ink(gray, way.inverted)
     strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
     try:
