@@ -262,6 +262,43 @@ def desk(page: np.ndarray, rng: Rng) -> np.ndarray:
     return cv2.GaussianBlur(picture, (0, 0), 1.2) + rng.normal(0, 3, picture.shape)
 
 
+def lit(picture: np.ndarray, rng: Rng) -> np.ndarray:
+    """Photograph a picture (H, W) in light that falls off to one side."""
+    photograph = cv2.GaussianBlur(picture * (1 + 0.3 * slant(picture.shape, rng)), (0, 0), 1.2)
+    return photograph + rng.normal(0, 3, picture.shape)
+
+
+def askew(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A sheet photographed askew, so that the desk is seen in one corner or two."""
+    h, w = page.shape
+    corners = np.array([(-9.0, -9.0), (w + 9, -9), (w + 9, h + 9), (-9, h + 9)])
+    inwards = np.array([(1, 1), (-1, 1), (-1, -1), (1, -1)])
+    for corner in rng.permutation(4)[: rng.integers(1, 3)]:
+        corners[corner] += inwards[corner] * (9 + rng.uniform(0, 0.07, 2) * min(h, w))
+    sheet = cv2.fillConvexPoly(np.zeros_like(page), np.rint(corners).astype(int), 1)
+    return lit(np.where(sheet > 0, ink_on(rng.uniform(180, 240), page, 45), rng.uniform(20, 110)), rng)
+
+
+def clipped(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A sheet that runs off the picture, but for one side or two, on a desk with a grain."""
+    (h, w), far = page.shape, max(page.shape) // 2
+    away = np.zeros(4, int)  # how much of the desk is seen above, below, on the left, on the right
+    sides = rng.permutation(4)[: rng.integers(1, 3)]
+    away[sides] = np.rint(rng.uniform(0.05, 0.5, len(sides)) * min(h, w))
+    above, below, left, right = away.tolist()
+    sheet = np.zeros((h + 2 * far, w + 2 * far), np.float32)
+    sheet[far if above else 0 : far + h if below else None, far if left else 0 : far + w if right else None] = 1
+    turn = cv2.getRotationMatrix2D((far + w / 2, far + h / 2), rng.normal(0, 2.5), 1)
+    page, sheet = (
+        cv2.warpAffine(part, turn, sheet.shape[::-1], borderMode=cv2.BORDER_REPLICATE)[
+            far - above : far + h + below, far - left : far + w + right
+        ]
+        for part in (np.pad(page, far), sheet)
+    )
+    desk = rng.uniform(20, 110) + rng.uniform(0, 12) * smooth_noise(page.shape, rng.uniform(4, 40), rng)
+    return lit(np.where(sheet > 0.5, ink_on(rng.uniform(180, 240), page, 45), desk), rng)
+
+
 def note(page: np.ndarray, rng: Rng) -> np.ndarray:
     """A note that lies on something lighter or darker, in light that falls off to one side."""
     paper, around = rng.choice([[230, 130], [230, 60], [120, 200], [200, 90]])
@@ -341,7 +378,7 @@ def cropped(page: np.ndarray, rng: Rng) -> np.ndarray:
 Kind = Callable[[np.ndarray, Rng], np.ndarray]  # coverage -> picture
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, thin_pen, ruled, squared),
-    *(form, boxed, circled, underlined, dropout, show_through, desk, note),
+    *(form, boxed, circled, underlined, dropout, show_through, desk, askew, clipped, note),
     *(binder, coloured, blurred, small, large, zoomed, cropped),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
