@@ -124,7 +124,7 @@ class Way(NamedTuple):
     inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
     min_digits: int = 1  # with fewer, it replaces only a first reading without any
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
-    sheet: bool = False  # what lies around a sheet of paper is covered, even if something may be written on it
+    sheet: bool = False  # what lies around a sheet of paper is covered, even if it may be paper in another light
     channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: that of most contrast
 
 
@@ -501,16 +501,11 @@ def disc(diameter: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
 
 
-def is_convex(outline: np.ndarray) -> bool:
-    """Tell whether an outline, (N, 1, 2) as OpenCV finds it, has hardly a dent, as no digit touches it."""
-    return cv2.contourArea(outline) > 0.9 * cv2.contourArea(cv2.convexHull(outline))
-
-
 def find_sheet(gray: np.ndarray) -> tuple[np.ndarray, bool] | None:
     """Return the inside of the sheet of paper on a gray picture, a mask (H, W) uint8 of 0 and 1; None if there is none.
 
-    It is the largest convex area bounded by edges and the picture's sides that something is written on. Tell, too,
-    whether nothing is written outside of it: else, it may be what lies in the shadow, or in the light.
+    It is the largest rectangle bounded by edges and the picture's sides that something is written on. Tell, too,
+    whether it is surely one: nothing is written around it, and its edge is not one straight line, as a shadow's is.
     """
     shades = LOG_SHADES[cv2.medianBlur(gray, 5)]
     gradient = cv2.morphologyEx(shades, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
@@ -524,11 +519,14 @@ def find_sheet(gray: np.ndarray) -> tuple[np.ndarray, bool] | None:
         flat = (labels == label).astype(np.uint8)
         outline = max(cv2.findContours(flat, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0], key=cv2.contourArea)
         whole = cv2.fillConvexPoly(np.zeros_like(flat), cv2.convexHull(outline), 1)
-        inside, outside = cv2.erode(whole, rim), 1 - cv2.dilate(whole, rim)  # without the edge and the shadow there
+        inside = cv2.erode(whole, rim)  # without the edge and the shadow there
         is_written_on = np.count_nonzero(inside > flat) > 0.002 * np.count_nonzero(inside)
-        if is_convex(outline) and is_written_on and whole.mean() < 0.97:
-            is_bare = areas[labels] > 0.02
-            return inside, np.count_nonzero(outside > is_bare) < 0.002 * np.count_nonzero(outside)
+        is_rectangle = cv2.contourArea(outline) > 0.88 * math.prod(cv2.minAreaRect(outline)[1])
+        if is_rectangle and is_written_on and whole.mean() < 0.97:
+            outside, is_bare = cv2.dilate(whole, rim, iterations=2) == 0, areas[labels] > 0.02
+            is_written_around = np.count_nonzero(outside & ~is_bare) > 0.001 * gray.size
+            around = cv2.findNonZero(1 - whole)
+            return inside, not is_written_around and len(around) < 0.9 * cv2.contourArea(cv2.convexHull(around))
     return None
 
 
@@ -546,16 +544,16 @@ def estimate_paper(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
     return cv2.medianBlur(gray[line, column], max(gray.shape) // 3 | 1)
 
 
-def cover_desk(gray: np.ndarray, is_sure: bool = False) -> np.ndarray:
+def cover_desk(gray: np.ndarray, in_any_case: bool = False) -> np.ndarray:
     """Cover what lies around a sheet of paper, and its edges, with the shade of the sheet; gray (H, W) uint8.
 
-    Unless it is sure that there is no more than one sheet, what has writing on both sides of an edge is left as it is.
+    What may be a part of the sheet in another light is covered only in any case.
     """
     if max(gray.shape) < ALONE_SIDE:
         return gray
     small = downsample(gray, 256)
-    sheet, is_alone = find_sheet(small) or (None, False)
-    if sheet is None or not (is_alone or is_sure):
+    sheet, is_sure = find_sheet(small) or (None, False)
+    if sheet is None or not (is_sure or in_any_case):
         return gray
     size = gray.shape[::-1]
     paper = cv2.resize(estimate_paper(small, sheet), size, interpolation=cv2.INTER_LINEAR)
@@ -837,6 +835,11 @@ def is_even(line: np.ndarray) -> bool:
     thickness = np.count_nonzero(line, axis=0)
     thickness = thickness[thickness > 0]
     return bool(np.percentile(thickness, 95) < 2 * np.median(thickness) + 2)
+
+
+def is_convex(outline: np.ndarray) -> bool:
+    """Tell whether an outline, (N, 1, 2) as OpenCV finds it, has hardly a dent, as no digit touches it."""
+    return cv2.contourArea(outline) > 0.9 * cv2.contourArea(cv2.convexHull(outline))
 
 
 def erase_frames(strokes: np.ndarray) -> np.ndarray:

@@ -135,6 +135,49 @@ def test_the_desk_around_a_sheet_is_no_ink(degrees, share, desk, rng):
     assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [3]
 
 
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("share", [0.08, 0.35, 0.6])
+def test_a_sheet_may_run_off_the_picture(turns, share, rng):
+    page = plain(700, 700, (225, 230, 235))
+    for place, label in enumerate("305"):
+        write(page, pen(label, 100, 10, rng, slant=0), 120 + 170 * place, 300, BLUE)
+    room = round(700 * share)
+    page = np.rot90(
+        cv2.copyMakeBorder(np.rot90(page, turns), 0, 0, room, 0, cv2.BORDER_CONSTANT, value=(50, 60, 70)), -turns
+    )
+    page = np.ascontiguousarray(cv2.GaussianBlur(page, (0, 0), 2))
+    assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [3]
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_corner_of_the_desk_is_no_digit(turns, rng):
+    page = plain(400, 700, (225, 230, 235))
+    for place, label in enumerate("305"):
+        write(page, pen(label, 150, 12, rng, slant=0), 120 + 170 * place, 120, BLUE)
+    turned = np.ascontiguousarray(np.rot90(page, turns))
+    cv2.fillConvexPoly(turned, np.array([(0, 0), (150, 0), (0, 25)]), (50, 60, 70))
+    page = np.ascontiguousarray(np.rot90(turned, -turns))
+    assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [3]
+    assert read_one(page).text == "305"
+
+
+def test_what_is_written_on_both_sides_of_a_shadow_is_kept(rng):
+    page = plain(300, 900, (225, 230, 235))
+    for place, label in enumerate("305386"):
+        write(page, pen(label, 120, 10, rng, slant=0), 50 + 140 * place, 90, BLUE)
+    page[:, 470:] = page[:, 470:] * 0.5
+    assert read_one(page).characters == "305386"
+
+
+def test_the_grain_of_a_dark_desk_is_no_ink(rng):
+    page = plain(300, 400, (150, 150, 150))
+    page[:, :30] = 8
+    drawn = pen("5", 150, 14, rng)
+    write(page, drawn, 150, 60, PENCIL)
+    noisy = np.clip(page + rng.normal(0, 3, (300, 400, 1)), 0, 255).astype(np.uint8)
+    assert_alike(noisy, drawn)
+
+
 @pytest.mark.parametrize("width", [20, 30, 40, 50, 60])
 def test_a_bold_light_digit_is_no_sheet_of_paper(width, rng):
     for label in STROKES:
@@ -360,10 +403,12 @@ def test_digits_of_unequal_height_stand_in_one_row(rng):
     ("kind", "layout", "least"),
     [
         ("touching", "text", 0.35),
-        ("old crop", "one", 0.75),
+        ("old crop", "one", 0.85),
         ("shadow", "one", 0.95),
         ("form", "text", 0.85),
         ("thin pen", "one", 0.9),
+        ("askew", "text", 0.8),
+        ("clipped", "one", 0.85),
         ("note", "one", 0.85),
         ("binder", "one", 0.85),
         ("coloured", "one", 0.85),
