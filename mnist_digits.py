@@ -86,7 +86,7 @@ CORE = 102  # of 255, the ink that makes a stroke: 0.8 of Otsu's threshold, for 
 THIN_STROKE = 0.11  # of a digit's longer side: a thin pen in MNIST, 2.2 of 20 pixels
 DARKEST_PAPER = 64  # of 255; of what is darker, as a desk may be, the grain of a camera takes a large share
 LOG_SHADES = np.rint(90 * np.log1p(np.arange(256) / 16)).astype(np.uint8)  # 0 .. 255; equal steps under any light
-SAME_SHADE = 8  # in these, by which the shades of a sheet of paper and of what it lies on differ at least
+SAME_SHADE = 8  # in these; where pixels of a small picture that touch differ by more, there is an edge
 FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
 
 MIN_CONFIDENCE = 0.5  # below it, a digit is more likely misread than read
@@ -501,33 +501,59 @@ def disc(diameter: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
 
 
-def find_sheet(gray: np.ndarray) -> tuple[np.ndarray, bool] | None:
-    """Return the inside of the sheet of paper on a gray picture, a mask (H, W) uint8 of 0 and 1; None if there is none.
+def is_convex(outline: np.ndarray) -> bool:
+    """Tell whether an outline, (N, 1, 2) as OpenCV finds it, has hardly a dent, as no digit touches it."""
+    return cv2.contourArea(outline) > 0.9 * cv2.contourArea(cv2.convexHull(outline))
 
-    It is the largest rectangle bounded by edges and the picture's sides that something is written on. Tell, too,
-    whether it is surely one: nothing is written around it, and its edge is not one straight line, as a shadow's is.
-    """
+
+def grow(mask: np.ndarray, diameter: float) -> np.ndarray:
+    """Return a mask, (H, W) uint8 of 0 and 1, dilated by a disc; a dilation itself takes long for a large one."""
+    if diameter < 40:
+        return cv2.dilate(mask, disc(diameter))
+    return (cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5) <= diameter / 2).astype(np.uint8)
+
+
+def find_edges(gray: np.ndarray) -> np.ndarray:
+    """Return where the shades of a small gray picture change within a pixel or two, (H, W) bool."""
     shades = LOG_SHADES[cv2.medianBlur(gray, 5)]
-    gradient = cv2.morphologyEx(shades, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((gradient <= SAME_SHADE).astype(np.uint8), connectivity=4)
-    areas = stats[:, cv2.CC_STAT_AREA] / gray.size
+    return cv2.morphologyEx(shades, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > SAME_SHADE
+
+
+def find_sheet(edges: np.ndarray) -> np.ndarray | None:
+    """Return the sheet of paper on a picture with such edges (H, W), a mask (H, W) uint8 of 0 and 1; None without one.
+
+    It is what has the most bare paper of all that is bounded by edges and the picture's sides, has few corners and no
+    dent, and is written on.
+    """
+    _, labels, stats, _ = cv2.connectedComponentsWithStats((~edges).astype(np.uint8), connectivity=4)
+    areas = stats[:, cv2.CC_STAT_AREA] / edges.size
     areas[0] = 0  # that of the edges
-    rim = disc(max(gray.shape) / 40)
     for label in np.argsort(-areas):
-        if areas[label] < 0.2:
+        if areas[label] < 0.08:
             return None
-        flat = (labels == label).astype(np.uint8)
-        outline = max(cv2.findContours(flat, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0], key=cv2.contourArea)
-        whole = cv2.fillConvexPoly(np.zeros_like(flat), cv2.convexHull(outline), 1)
-        inside = cv2.erode(whole, rim)  # without the edge and the shadow there
-        is_written_on = np.count_nonzero(inside > flat) > 0.002 * np.count_nonzero(inside)
-        is_rectangle = cv2.contourArea(outline) > 0.88 * math.prod(cv2.minAreaRect(outline)[1])
-        if is_rectangle and is_written_on and whole.mean() < 0.97:
-            outside, is_bare = cv2.dilate(whole, rim, iterations=2) == 0, areas[labels] > 0.02
-            is_written_around = np.count_nonzero(outside & ~is_bare) > 0.001 * gray.size
-            around = cv2.findNonZero(1 - whole)
-            return inside, not is_written_around and len(around) < 0.9 * cv2.contourArea(cv2.convexHull(around))
+        bare = (labels == label).astype(np.uint8)
+        outline = max(cv2.findContours(bare, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0], key=cv2.contourArea)
+        hull = cv2.convexHull(outline)
+        sheet = cv2.fillConvexPoly(np.zeros_like(bare), hull, 1)
+        inside = inside_sheet(sheet)
+        written = np.count_nonzero(inside > bare) / max(np.count_nonzero(inside), 1)
+        corners = cv2.approxPolyDP(hull, 0.02 * cv2.arcLength(hull, True), True)
+        if is_convex(outline) and len(corners) < 6 and 0.002 < written < 0.4 and sheet.mean() < 0.97:
+            return sheet
     return None
+
+
+def inside_sheet(sheet: np.ndarray) -> np.ndarray:
+    """Return the mask of a sheet, (H, W) uint8, without its edge and the shadow there."""
+    return cv2.erode(sheet, disc(max(sheet.shape) / 40))
+
+
+def is_sheet_alone(sheet: np.ndarray, edges: np.ndarray) -> bool:
+    """Tell whether nothing bold is around a sheet, and its edge has a corner, as that of a shadow has not."""
+    outside = cv2.dilate(sheet, disc(max(sheet.shape) / 40), iterations=2) == 0
+    around = cv2.findNonZero(1 - sheet)
+    has_corner = len(around) < 0.9 * cv2.contourArea(cv2.convexHull(around))
+    return has_corner and np.count_nonzero(outside & edges) < 0.001 * edges.size
 
 
 def estimate_paper(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
@@ -547,14 +573,16 @@ def estimate_paper(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
 def cover_desk(gray: np.ndarray, in_any_case: bool = False) -> np.ndarray:
     """Cover what lies around a sheet of paper, and its edges, with the shade of the sheet; gray (H, W) uint8.
 
-    What may be a part of the sheet in another light is covered only in any case.
+    What may be writing, or the sheet itself in another light, is covered only with `in_any_case`.
     """
     if max(gray.shape) < ALONE_SIDE:
         return gray
     small = downsample(gray, 256)
-    sheet, is_sure = find_sheet(small) or (None, False)
-    if sheet is None or not (is_sure or in_any_case):
+    edges = find_edges(small)
+    sheet = find_sheet(edges)
+    if sheet is None or not (in_any_case or is_sheet_alone(sheet, edges)):
         return gray
+    sheet = inside_sheet(sheet)
     size = gray.shape[::-1]
     paper = cv2.resize(estimate_paper(small, sheet), size, interpolation=cv2.INTER_LINEAR)
     return np.where(cv2.resize(sheet, size, interpolation=cv2.INTER_NEAREST) > 0, gray, paper)
@@ -729,7 +757,7 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     if way.linked:
         is_core = keep_linked(is_core, ink > (otsu + floor) / 2)
     core = is_core.astype(np.uint8)
-    strokes *= cv2.dilate(core, disc(stroke_width(core)))  # half a stroke around it: its own grey edge and no more
+    strokes *= grow(core, stroke_width(core))  # half a stroke around it: its own grey edge and no more
     is_faint = ink > level + 3.5 * grain + 4
     if np.count_nonzero(is_faint[inside] & (strokes[inside] == 0)) > 4:  # a quick way out
         is_faint = keep_linked(is_core | is_faint, is_core | (ink > floor))
@@ -837,11 +865,6 @@ def is_even(line: np.ndarray) -> bool:
     return bool(np.percentile(thickness, 95) < 2 * np.median(thickness) + 2)
 
 
-def is_convex(outline: np.ndarray) -> bool:
-    """Tell whether an outline, (N, 1, 2) as OpenCV finds it, has hardly a dent, as no digit touches it."""
-    return cv2.contourArea(outline) > 0.9 * cv2.contourArea(cv2.convexHull(outline))
-
-
 def erase_frames(strokes: np.ndarray) -> np.ndarray:
     """Erase lines near the writing: frames of a form's fields, lines of a table or below a number, closed circles.
 
@@ -900,7 +923,7 @@ def find_marks(strokes: np.ndarray) -> list[Mark]:
         raise InputError(NOTHING_FOUND)
     bottom, right = top + h + 2 * reach, left + w + 2 * reach  # outside is paper
     top, left = max(top - 2 * reach, 0), max(left - 2 * reach, 0)
-    strokes, bridged = strokes[top:bottom, left:right], cv2.dilate(core[top:bottom, left:right], disc(width / 2))
+    strokes, bridged = strokes[top:bottom, left:right], grow(core[top:bottom, left:right], width / 2)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(bridged)
     if count > MOST_MARKS:
         raise InputError(NOTHING_FOUND)
@@ -909,7 +932,7 @@ def find_marks(strokes: np.ndarray) -> list[Mark]:
         around = slice(max(y - reach, 0), y + h + reach), slice(max(x - reach, 0), x + w + reach)
         own = (labels[around] == label).astype(np.uint8)
         others = (labels[around] > 0) & (own == 0)
-        ink = strokes[around] * cv2.dilate(own, disc(2 * reach)) * ~others
+        ink = strokes[around] * grow(own, 2 * reach) * ~others
         marks.append(cut_to_ink(ink, left + around[1].start, top + around[0].start))
     return marks
 
@@ -925,7 +948,8 @@ def fills_edge(mark: Mark, shape: tuple[int, int]) -> bool:
     for turns in range(4):
         if away[turns] < 3:
             turned = np.rot90(core, turns)  # that side is on the left
-            is_along |= turned[:, :3].any(axis=1).mean() > 0.7
+            is_long = len(turned) > min(turned.shape[1], 0.9 * shape[turns % 2])  # unlike a 1 that touches it
+            is_along |= is_long and turned[:, :3].any(axis=1).mean() > 0.7
             filled |= np.rot90(np.logical_and.accumulate(turned, axis=1), -turns)
     return bool(is_along and np.count_nonzero(filled) > 0.85 * np.count_nonzero(core))
 
@@ -2699,7 +2723,8 @@ def evidence(reading: Reading) -> float:
     if not reading.boxes:
         return 0.0
     mean = np.average(log_odds(reading.probs), weights=[max(box.w, box.h) for box in reading.boxes])
-    return float(mean) + math.log(max(reading.confidence, 1e-4)) - 0.3 * reading.page.is_ink_left
+    is_ink_left = reading.page.is_ink_left or reading.page.way.sheet  # around the sheet
+    return float(mean) + math.log(max(reading.confidence, 1e-4)) - 0.3 * is_ink_left
 
 
 def is_in_doubt(reading: Reading) -> bool:
@@ -2714,10 +2739,19 @@ def is_in_doubt(reading: Reading) -> bool:
     return doubtful and len(heights) <= MOST_IN_DOUBT
 
 
-def find_certain(reading: Reading) -> np.ndarray:
-    """Return the certain digits of a reading, (N,) int."""
-    read = reading.probs.argmax(axis=1)
-    return read[reading.probs.max(axis=1) >= REREAD_BELOW]
+def downweight(probs: np.ndarray) -> np.ndarray:
+    """Return the probs (N, 10) of a page, less certain where most marks are no digits: then the rest hardly are.
+
+    A mark counts as a digit in part from a confidence of 0.2, wholly from 0.95.
+    """
+    share = np.mean(np.clip((probs.max(axis=1) - 0.2) / 0.75, 0, 1)) if len(probs) > 1 else 1
+    return probs if share >= 0.5 else share / 2 * probs + (1 - share / 2) / 10
+
+
+def find_certain(reading: Reading, least: float = REREAD_BELOW) -> np.ndarray:
+    """Return the digits of a reading from a confidence on, (N,) int; on a page that is mostly none there are none."""
+    probs = downweight(reading.probs)
+    return probs.argmax(axis=1)[probs.max(axis=1) >= least]
 
 
 def can_replace(first: Reading, other: Reading) -> bool:
@@ -2737,7 +2771,8 @@ def can_replace(first: Reading, other: Reading) -> bool:
         few = count > 1 and 2 * non_ones < count
         if few or not whole or other.confidence < BEYOND_DOUBT:
             return False
-    lost = non_ones < np.count_nonzero(find_certain(first) != 1)
+    least = MIN_CONFIDENCE if other.page.way.sheet else REREAD_BELOW  # for it may have covered writing
+    lost = non_ones < np.count_nonzero(find_certain(first, least) != 1)
     enough = not first.boxes or count >= other.page.way.min_digits
     return not lost and enough and len(certain) >= 0.6 * count
 
@@ -2796,15 +2831,6 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool) -> R
         if (can_replace(first, reading) and found > most) or extends(reading, best):
             best, most = reading, max(most, found)
     return best
-
-
-def downweight(probs: np.ndarray) -> np.ndarray:
-    """Return the probs (N, 10) of a page, less certain where most marks are no digits: then the rest hardly are.
-
-    A mark counts as a digit in part from a confidence of 0.2, wholly from 0.95.
-    """
-    share = np.mean(np.clip((probs.max(axis=1) - 0.2) / 0.75, 0, 1)) if len(probs) > 1 else 1
-    return probs if share >= 0.5 else share / 2 * probs + (1 - share / 2) / 10
 
 
 def read_chunk(

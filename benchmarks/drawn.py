@@ -295,8 +295,40 @@ def clipped(page: np.ndarray, rng: Rng) -> np.ndarray:
         ]
         for part in (np.pad(page, far), sheet)
     )
-    desk = rng.uniform(20, 110) + rng.uniform(0, 12) * smooth_noise(page.shape, rng.uniform(4, 40), rng)
-    return lit(np.where(sheet > 0.5, ink_on(rng.uniform(180, 240), page, 45), desk), rng)
+    around = rng.uniform(20, 110) + rng.uniform(0, 12) * smooth_noise(page.shape, rng.uniform(4, 40), rng)
+    return lit(np.where(sheet > 0.5, ink_on(rng.uniform(180, 240), page, 45), around), rng)
+
+
+def wood(shape: tuple[int, int], rng: Rng) -> np.ndarray:
+    """Return the wavy grain of a wooden desk, (H, W)."""
+    across = slant(shape, rng) * max(shape) / rng.uniform(6, 25)
+    waves = np.sin(2 * np.pi * (across + 0.8 * smooth_noise(shape, 60, rng)))
+    return rng.uniform(50, 130) * (1 + 0.15 * waves + 0.05 * smooth_noise(shape, 2, rng))
+
+
+def photograph(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A sheet on a wooden desk, all of it in the picture, seen from the side."""
+    room = round(rng.uniform(0.15, 0.6) * min(page.shape))
+    page = np.pad(page, round(0.15 * min(page.shape)))
+    h, w = page.shape
+    corners = np.array([(0, 0), (w, 0), (w, h), (0, h)], np.float32)
+    seen = corners + room + rng.uniform(-0.5, 0.5, (4, 2)) * min(1.2 * room, 0.25 * h)
+    view = cv2.getPerspectiveTransform(corners, seen.astype(np.float32))
+    size = w + 2 * room, h + 2 * room
+    page, sheet = (cv2.warpPerspective(part, view, size) for part in (page, np.ones_like(page)))
+    paper, pen = rng.uniform(180, 245), rng.uniform(30, 90)
+    return lit(np.where(sheet > 0.5, ink_on(paper, page, pen), wood(page.shape, rng)), rng)
+
+
+def glare(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """The bright spot of a lamp on glossy paper or, in two of five, on a dark board."""
+    page = np.pad(page, round(0.3 * min(page.shape)))
+    h, w = page.shape
+    y, x = np.mgrid[:h, :w].astype(np.float32)
+    away = np.hypot(x - rng.uniform(0, w), y - rng.uniform(0, h)) / (rng.uniform(0.1, 0.3) * max(h, w))
+    paper, pen = (rng.uniform(20, 80), rng.uniform(170, 240)) if rng.random() < 0.4 else (rng.uniform(130, 210), 50)
+    picture = ink_on(paper, page, pen) + rng.uniform(50, 130) * np.exp(-(away**2) / 2)
+    return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, page.shape)
 
 
 def note(page: np.ndarray, rng: Rng) -> np.ndarray:
@@ -378,8 +410,8 @@ def cropped(page: np.ndarray, rng: Rng) -> np.ndarray:
 Kind = Callable[[np.ndarray, Rng], np.ndarray]  # coverage -> picture
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, thin_pen, ruled, squared),
-    *(form, boxed, circled, underlined, dropout, show_through, desk, askew, clipped, note),
-    *(binder, coloured, blurred, small, large, zoomed, cropped),
+    *(form, boxed, circled, underlined, dropout, show_through, desk, askew, clipped),
+    *(photograph, note, glare, binder, coloured, blurred, small, large, zoomed, cropped),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
     **{paper.__name__.replace("_", " "): (paper, 0.15, 0) for paper in PAPERS},

@@ -161,6 +161,15 @@ def test_a_corner_of_the_desk_is_no_digit(turns, rng):
     assert read_one(page).text == "305"
 
 
+@pytest.mark.parametrize("width", [10, 18])
+def test_a_1_that_touches_a_side_is_no_desk(width, rng):
+    page = plain(180, 500)
+    for label, x in (("2", 30), ("0", 130), ("5", 360)):
+        write(page, pen(label, 110, 12, rng, slant=0), x, 20, BLACK)
+    page[:140, 270 : 270 + width] = BLACK
+    assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [4]
+
+
 def test_what_is_written_on_both_sides_of_a_shadow_is_kept(rng):
     page = plain(300, 900, (225, 230, 235))
     for place, label in enumerate("305386"):
@@ -409,7 +418,9 @@ def test_digits_of_unequal_height_stand_in_one_row(rng):
         ("thin pen", "one", 0.9),
         ("askew", "text", 0.8),
         ("clipped", "one", 0.85),
+        ("photograph", "one", 0.85),
         ("note", "one", 0.85),
+        ("glare", "one", 0.9),
         ("binder", "one", 0.85),
         ("coloured", "one", 0.85),
         ("cropped", "one", 0.85),
