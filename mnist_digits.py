@@ -513,18 +513,29 @@ def grow(mask: np.ndarray, diameter: float) -> np.ndarray:
     return (cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5) <= diameter / 2).astype(np.uint8)
 
 
-def find_edges(gray: np.ndarray) -> np.ndarray:
-    """Return where the shades of a small gray picture change within a pixel or two, (H, W) bool."""
-    shades = LOG_SHADES[cv2.medianBlur(gray, 5)]
+def find_edges(shades: np.ndarray) -> np.ndarray:
+    """Return where the shades of a small picture, (H, W) uint8, change within a pixel or two, (H, W) bool."""
     return cv2.morphologyEx(shades, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > SAME_SHADE
 
 
-def find_sheet(edges: np.ndarray) -> np.ndarray | None:
-    """Return the sheet of paper on a picture with such edges (H, W), a mask (H, W) uint8 of 0 and 1; None without one.
+def find_outline(mask: np.ndarray) -> np.ndarray:
+    """Return the longest outline of a mask, (H, W) uint8 of 0 and 1, as OpenCV does: (N, 1, 2)."""
+    return max(cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0], key=cv2.contourArea)
+
+
+def fill_outline(outline: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return what an outline, (N, 1, 2), encloses of a picture (H, W), a mask (H, W) uint8 of 0 and 1."""
+    return cv2.drawContours(np.zeros(shape, np.uint8), [outline], 0, 1, cv2.FILLED)
+
+
+def find_sheet(shades: np.ndarray) -> np.ndarray | None:
+    """Return the sheet of paper on a picture of such shades, a mask (H, W) uint8 of 0 and 1; None if there is none.
 
     It is what has the most bare paper of all that is bounded by edges and the picture's sides, has few corners and no
-    dent, and is written on.
+    deep dent, is written on, and lies on something of another shade. What reaches into it from its own edge, as a
+    finger does, is not part of it.
     """
+    edges = find_edges(shades)
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~edges).astype(np.uint8), connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA] / edges.size
     areas[0] = 0  # that of the edges
@@ -532,14 +543,23 @@ def find_sheet(edges: np.ndarray) -> np.ndarray | None:
         if areas[label] < 0.08:
             return None
         bare = (labels == label).astype(np.uint8)
-        outline = max(cv2.findContours(bare, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0], key=cv2.contourArea)
+        bulk = fill_outline(find_outline(bare), edges.shape)
+        pen = disc(0.2 * math.sqrt(np.count_nonzero(bulk)))
+        bulk = cv2.morphologyEx(bulk, cv2.MORPH_OPEN, pen, borderType=cv2.BORDER_REPLICATE)
+        if not bulk.any():
+            continue
+        outline = find_outline(bulk)
         hull = cv2.convexHull(outline)
-        sheet = cv2.fillConvexPoly(np.zeros_like(bare), hull, 1)
+        sheet = fill_outline(hull, edges.shape)
         inside = inside_sheet(sheet)
         written = np.count_nonzero(inside > bare) / max(np.count_nonzero(inside), 1)
         corners = cv2.approxPolyDP(hull, 0.02 * cv2.arcLength(hull, True), True)
-        if is_convex(outline) and len(corners) < 6 and 0.002 < written < 0.4 and sheet.mean() < 0.97:
-            return sheet
+        if not (is_convex(outline) and len(corners) < 7 and 0.002 < written < 0.3 and sheet.mean() < 0.97):
+            continue
+        if abs(np.median(shades[sheet == 0]) - np.median(shades[sheet > 0])) > SAME_SHADE:
+            padded = cv2.copyMakeBorder(sheet, 1, 1, 1, 1, cv2.BORDER_REPLICATE)  # as if it went on outside
+            padded[1:-1, 1:-1] = bare & sheet
+            return fill_outline(find_outline(padded), padded.shape)[1:-1, 1:-1].copy()
     return None
 
 
@@ -548,12 +568,13 @@ def inside_sheet(sheet: np.ndarray) -> np.ndarray:
     return cv2.erode(sheet, disc(max(sheet.shape) / 40))
 
 
-def is_sheet_alone(sheet: np.ndarray, edges: np.ndarray) -> bool:
+def is_sheet_alone(sheet: np.ndarray, shades: np.ndarray) -> bool:
     """Tell whether nothing bold is around a sheet, and its edge has a corner, as that of a shadow has not."""
-    outside = cv2.dilate(sheet, disc(max(sheet.shape) / 40), iterations=2) == 0
-    around = cv2.findNonZero(1 - sheet)
+    whole = fill_outline(cv2.convexHull(find_outline(sheet)), sheet.shape)
+    outside = cv2.dilate(whole, disc(max(sheet.shape) / 40), iterations=2) == 0
+    around = cv2.findNonZero(1 - whole)
     has_corner = len(around) < 0.9 * cv2.contourArea(cv2.convexHull(around))
-    return has_corner and np.count_nonzero(outside & edges) < 0.001 * edges.size
+    return has_corner and np.count_nonzero(outside & find_edges(shades)) < 0.001 * shades.size
 
 
 def estimate_paper(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
@@ -578,9 +599,9 @@ def cover_desk(gray: np.ndarray, in_any_case: bool = False) -> np.ndarray:
     if max(gray.shape) < ALONE_SIDE:
         return gray
     small = downsample(gray, 256)
-    edges = find_edges(small)
-    sheet = find_sheet(edges)
-    if sheet is None or not (in_any_case or is_sheet_alone(sheet, edges)):
+    shades = LOG_SHADES[cv2.medianBlur(small, 5)]
+    sheet = find_sheet(shades)
+    if sheet is None or not (in_any_case or is_sheet_alone(sheet, shades)):
         return gray
     sheet = inside_sheet(sheet)
     size = gray.shape[::-1]
