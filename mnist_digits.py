@@ -125,6 +125,7 @@ class Way(NamedTuple):
     min_digits: int = 1  # with fewer, it replaces only a first reading without any
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
     sheet: bool = False  # what lies around a sheet of paper is covered, even if it may be paper in another light
+    hollow: bool = False  # the pen drew the outlines of digits, whose strokes are what these enclose
     channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: that of most contrast
 
 
@@ -137,6 +138,7 @@ OTHER_WAYS = (
     Way("linked", 0, floor=2.5, linked=True),
     Way("calm", blur=1.2),
     Way("sheet", sheet=True),
+    Way("hollow", hollow=True),
     Way("inverted", inverted=True, min_digits=4),
     *(Way(name, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
 )
@@ -571,7 +573,7 @@ def inside_sheet(sheet: np.ndarray) -> np.ndarray:
 def is_sheet_alone(sheet: np.ndarray, shades: np.ndarray) -> bool:
     """Tell whether nothing bold is around a sheet, and its edge has a corner, as that of a shadow has not."""
     whole = fill_outline(cv2.convexHull(find_outline(sheet)), sheet.shape)
-    outside = cv2.dilate(whole, disc(max(sheet.shape) / 40), iterations=2) == 0
+    outside = cv2.dilate(whole, disc(max(sheet.shape) / 40), iterations=4) == 0  # its corners were rounded
     around = cv2.findNonZero(1 - whole)
     has_corner = len(around) < 0.9 * cv2.contourArea(cv2.convexHull(around))
     return has_corner and np.count_nonzero(outside & find_edges(shades)) < 0.001 * shades.size
@@ -915,6 +917,16 @@ def erase_frames(strokes: np.ndarray) -> np.ndarray:
         is_circle = hole is not None and is_convex(hole) and is_around(own, boxes[index], inside)
         if is_circle or (is_long and is_even(own)):
             around *= 1 - cv2.dilate(own, disc(5))  # with its grey rim
+    return strokes
+
+
+def fill_hollow(strokes: np.ndarray) -> np.ndarray:
+    """Fill the strokes of digits that are drawn as outlines: what lies within one, but not within another in it."""
+    outlines, tree = cv2.findContours(to_core(strokes), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
+    parents = tree[0, :, 3].tolist() if outlines else []
+    for index, parent in enumerate(parents):
+        if parent >= 0 and parents[parent] < 0:  # the hole of an outermost outline
+            cv2.drawContours(strokes, outlines, index, 255, cv2.FILLED, 8, tree, 1)
     return strokes
 
 
@@ -1369,7 +1381,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
     try:
         strokes, cleared = keep_strokes(ink, way)
-        strokes = erase_lines(erase_frames(strokes))
+        strokes = fill_hollow(strokes) if way.hollow else erase_lines(erase_frames(strokes))
         marks = drop_form(drop_holes(drop_edges(find_marks(strokes), strokes.shape)))
         if not marks:
             raise InputError(NOTHING_FOUND)

@@ -148,6 +148,14 @@ def thin_pen(page: np.ndarray, rng: Rng) -> np.ndarray:
     return cv2.GaussianBlur(ink_on(210, thin, 80) * light, (0, 0), 1) + rng.normal(0, 2, page.shape)
 
 
+def hollow(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """Digits of which only the outline is drawn."""
+    width = md.stroke_width((page > 0.5).astype(np.uint8))
+    bold = cv2.dilate(np.pad(page, 12), md.disc(rng.uniform(0.2, 0.9) * width))
+    line = bold - cv2.erode(bold, md.disc(rng.uniform(3, 6)))
+    return cv2.GaussianBlur(ink_on(235, line, 40), (0, 0), 1) + rng.normal(0, 2, line.shape)
+
+
 def ruled(page: np.ndarray, rng: Rng, both: bool = False) -> np.ndarray:
     """Ruled paper, the lines paler than the pen."""
     paper = np.full(page.shape, 245, np.float32)
@@ -409,7 +417,7 @@ def cropped(page: np.ndarray, rng: Rng) -> np.ndarray:
 
 Kind = Callable[[np.ndarray, Rng], np.ndarray]  # coverage -> picture
 PAPERS: tuple[Kind, ...] = (
-    *(plain, rough, faint, old_crop, shadow, thin_pen, ruled, squared),
+    *(plain, rough, faint, old_crop, shadow, thin_pen, hollow, ruled, squared),
     *(form, boxed, circled, underlined, dropout, show_through, desk, askew, clipped),
     *(photograph, note, glare, binder, coloured, blurred, small, large, zoomed, cropped),
 )

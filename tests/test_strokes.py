@@ -416,6 +416,7 @@ def test_digits_of_unequal_height_stand_in_one_row(rng):
         ("shadow", "one", 0.95),
         ("form", "text", 0.85),
         ("thin pen", "one", 0.9),
+        ("hollow", "one", 0.7),
         ("askew", "text", 0.8),
         ("clipped", "one", 0.85),
         ("photograph", "one", 0.85),
