@@ -59,7 +59,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Union
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a damaged file, our own sentence tells
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "52000000")  # three floats each take 1.4 gigabytes to decode
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "52000000")  # at three floats each, decoding takes 1.4 gigabytes
 
 import cv2
 import numpy as np
@@ -90,9 +90,10 @@ SAME_SHADE = 8  # in these; where pixels of a small picture that touch differ by
 FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
 
 MIN_CONFIDENCE = 0.5  # below it, a digit is more likely misread than read
-REREAD_BELOW = 0.9  # below it, a digit is read again; a mark is cut in two only where both parts are above
+REREAD_BELOW = 0.9  # below it, a digit is read again
 LARGE_JPEG = 10**6  # bytes; digits are looked for on no more pixels than half its width and height leave
 LARGEST_FILE = 2**28  # bytes of a picture; 52 megapixels of colour and alpha take fewer
+CORES = os.cpu_count() or 1
 MANY = 500  # pictures; as many are worth the start of a process for each core
 MOST_MARKS = 600  # with more pieces of ink, a picture is a texture and no page
 WORKING_SIDE = 1024  # pixels that digits are looked for on: sheets of 50 are still legible, 12 megapixels are fast
@@ -124,7 +125,7 @@ class Way(NamedTuple):
     inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
     min_digits: int = 1  # with fewer, it replaces only a first reading without any
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
-    sheet: bool = False  # what lies around a sheet of paper is covered, even if it may be paper in another light
+    sheet: bool = False  # what lies around a sheet of paper is covered, even if it may be writing or the sheet itself
     hollow: bool = False  # the pen drew the outlines of digits, whose strokes are what these enclose
     channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: that of most contrast
 
@@ -143,7 +144,7 @@ OTHER_WAYS = (
     *(Way(name, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
 )
 ALONE_SIDE = 100  # pixels; a picture whose longer side is shorter holds a digit alone, which may fill it
-BEYOND_DOUBT = 0.95  # confidence from which two digits that touch are read though one is a 1: letters reach less
+BEYOND_DOUBT = 0.95  # confidence from which more digits are read though half are 1s: parts of letters reach less
 TINY_SIDE = 20  # pixels of the longer side of a tiny picture; on larger ones, soft was right no more often than wrong
 CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
 MARGIN = 0.2  # of evidence, by which another way has to be better than the first
@@ -223,6 +224,12 @@ class Page(NamedTuple):
     way: Way = PLAIN
 
 
+def truncate(confidence: float, places: int) -> float:
+    """Return a confidence in 0 .. 1 to so many decimal places, cut and not rounded, and never as certainty."""
+    scale = 10**places
+    return min(math.floor(scale * confidence), scale - 1) / scale
+
+
 class Reading(NamedTuple):
     """What was read from one picture."""
 
@@ -234,12 +241,9 @@ class Reading(NamedTuple):
 
     def __repr__(self) -> str:
         """Return what most want to know of it."""
-        known = (
-            f"error={self.error!r}"
-            if self.error
-            else f"text={self.text!r}, confidence={math.floor(1000 * self.confidence) / 1000}"
-        )
-        return f"Reading(path={self.path!r}, {known})"
+        if self.error:
+            return f"Reading(path={self.path!r}, error={self.error!r})"
+        return f"Reading(path={self.path!r}, text={self.text!r}, confidence={truncate(self.confidence, 3)})"
 
     @property
     def path(self) -> str:
@@ -542,20 +546,20 @@ def find_sheet(shades: np.ndarray) -> np.ndarray | None:
     areas = stats[:, cv2.CC_STAT_AREA] / edges.size
     areas[0] = 0  # that of the edges
     for label in np.argsort(-areas):
-        if areas[label] < 0.08:
+        if areas[label] < 0.08:  # a small note on a desk
             return None
         bare = (labels == label).astype(np.uint8)
         bulk = fill_outline(find_outline(bare), edges.shape)
-        pen = disc(0.2 * math.sqrt(np.count_nonzero(bulk)))
-        bulk = cv2.morphologyEx(bulk, cv2.MORPH_OPEN, pen, borderType=cv2.BORDER_REPLICATE)
+        wide = disc(0.2 * math.sqrt(np.count_nonzero(bulk)))  # fingers, and what else is as light, are narrower
+        bulk = cv2.morphologyEx(bulk, cv2.MORPH_OPEN, wide, borderType=cv2.BORDER_REPLICATE)
         if not bulk.any():
             continue
         outline = find_outline(bulk)
         hull = cv2.convexHull(outline)
+        corners = cv2.approxPolyDP(hull, 0.02 * cv2.arcLength(hull, True), True)
         sheet = fill_outline(hull, edges.shape)
         inside = inside_sheet(sheet)
-        written = np.count_nonzero(inside > bare) / max(np.count_nonzero(inside), 1)
-        corners = cv2.approxPolyDP(hull, 0.02 * cv2.arcLength(hull, True), True)
+        written = np.count_nonzero(inside > bare) / max(np.count_nonzero(inside), 1)  # more on a desk: a sheet
         if not (is_convex(outline) and len(corners) < 7 and 0.002 < written < 0.3 and sheet.mean() < 0.97):
             continue
         if abs(np.median(shades[sheet == 0]) - np.median(shades[sheet > 0])) > SAME_SHADE:
@@ -606,6 +610,8 @@ def cover_desk(gray: np.ndarray, in_any_case: bool = False) -> np.ndarray:
     if sheet is None or not (in_any_case or is_sheet_alone(sheet, shades)):
         return gray
     sheet = inside_sheet(sheet)
+    if not sheet.any():
+        return gray
     size = gray.shape[::-1]
     paper = cv2.resize(estimate_paper(small, sheet), size, interpolation=cv2.INTER_LINEAR)
     return np.where(cv2.resize(sheet, size, interpolation=cv2.INTER_NEAREST) > 0, gray, paper)
@@ -661,6 +667,8 @@ def close_square(gray: np.ndarray, size: int) -> np.ndarray:
 
 def to_ink(gray: np.ndarray, inverted: bool = False) -> np.ndarray:
     """Return the ink of a gray picture, (H, W) uint8: for each pixel the share of the paper's light that the pen takes.
+
+    Of paper darker than DARKEST_PAPER, it is the share of that.
 
     The paper under a pixel is what a closing leaves of the picture: it fills whatever is narrower than a third of the
     picture, strokes of any pen, and follows whatever is wider, vignettes and the edges of shadows.
@@ -750,7 +758,8 @@ def keep_linked(mask: np.ndarray, strong: np.ndarray) -> np.ndarray:
 def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     """Clear the paper's grain and faint rules from ink and stretch it: 128 is half-way from paper to pen, (H, W) uint8.
 
-    Return how many pixels of faint ink were cleared as well: they rise above the grain, or are linked to what does.
+    Return how many pixels of faint ink were cleared as well: they rise above the grain, or are linked to what does or
+    to a stroke.
 
     Half-way is Otsu's threshold between faint and strong among all that rises above the grain, so that a thin line on a
     large picture counts as much as many; what runs along the edges has no say in it. A way of less pressure begins
@@ -2884,9 +2893,9 @@ def read_chunk(
     return readings
 
 
-def make_chunks(sources: Iterator[Source], most: int) -> Iterator[list[Source]]:
-    """Split sources into chunks that grow from 1 to `most`, so that the first are read soon and on all cores."""
-    sizes = chain(range(1, most), repeat(most))
+def make_chunks(sources: Iterator[Source]) -> Iterator[list[Source]]:
+    """Split sources into chunks that grow from 1 to 32, so that the first are read soon and on all cores."""
+    sizes = chain(range(1, 32), repeat(32))
     while chunk := list(islice(sources, next(sizes))):
         yield chunk
 
@@ -2897,7 +2906,7 @@ def read_pictures(
     min_confidence: float = MIN_CONFIDENCE,
     one: bool = False,
     pool: Executor | None = None,
-    ahead: int = 4 * (os.cpu_count() or 1),
+    ahead: int = 4 * CORES,
     is_stopped: Callable[[], bool] = never,
 ) -> Iterator[Reading]:
     """Read pictures and yield their readings in the same order, as they come.
@@ -2912,10 +2921,10 @@ def read_pictures(
     of what is yielded, so that memory does not grow with what is read. It asks `is_stopped` before each picture.
     """
     predict, waiting = predict or load_network(BUNDLED), deque()
-    executor, ended = pool or ThreadPoolExecutor(os.cpu_count()), threading.Event()
+    executor, ended = pool or ThreadPoolExecutor(CORES), threading.Event()
     how = predict, min_confidence, one, is_stopped if pool else ended.is_set
     try:
-        for chunk in make_chunks(list_sources(pictures), most=32):
+        for chunk in make_chunks(list_sources(pictures)):
             waiting.append(executor.submit(read_chunk, chunk, *how))
             while waiting and (waiting[0].done() or len(waiting) > ahead):
                 yield from waiting.popleft().result()
@@ -2937,8 +2946,8 @@ def find_stages(reading: Reading, one: bool = False) -> Stages | None:
 
 
 def percent(confidence: float) -> str:
-    """Format a confidence in 0 .. 1, cut and not rounded, and never as certainty."""
-    return f"{min(math.floor(confidence * 1000) / 10, 99.9):.1f}%"
+    """Format a confidence in 0 .. 1 as it is printed."""
+    return f"{truncate(confidence, 3):.1%}"
 
 
 def as_utf8(path: str) -> str:
@@ -3142,16 +3151,11 @@ def draw_stages(reading: Reading, stages: Stages) -> Figure:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def whole_percent(confidence: float) -> float:
-    """Return a confidence as the web page shows it: in whole per cent, cut and not rounded, and never 100."""
-    return min(math.floor(100 * confidence) / 100, 0.99)
-
-
 def list_doubts(reading: Reading) -> list[list[str]]:
     """Return a row for each digit of a reading, the least certain first: its place, what was read, how certain."""
     confidence = reading.probs.max(axis=1)
     return [
-        [str(index + 1), reading.characters[index], f"{whole_percent(confidence[index]):.0%}"]
+        [str(index + 1), reading.characters[index], f"{truncate(confidence[index], 2):.0%}"]
         for index in confidence.argsort(kind="stable")
     ]
 
@@ -3177,7 +3181,7 @@ def show_answer(path: str | None, predict: Predict, min_confidence: float) -> li
         return ["", message, hidden, hidden, None, None]
     bars, doubts = hidden, update(value=list_doubts(reading), visible=True)
     if len(reading.probs) == 1:
-        shares = {str(digit): whole_percent(share) for digit, share in enumerate(reading.probs[0].tolist())}
+        shares = {str(digit): truncate(share, 2) for digit, share in enumerate(reading.probs[0].tolist())}
         bars, doubts = update(value=shares, visible=True), hidden
     seen = cv2.resize(tile(reading.digits), None, fx=8, fy=8, interpolation=cv2.INTER_NEAREST)
     return [reading.text, hidden, bars, doubts, seen, mark_boxes(reading)]
@@ -3427,10 +3431,10 @@ def to_rows(reading: Reading, each_digit: bool) -> list[dict[str, Any]]:
     if reading.error:
         return [row | {"error": reading.error}]
     if not each_digit:
-        return [row | {"text": reading.text, "confidence": round(reading.confidence, 4)}]
+        return [row | {"text": reading.text, "confidence": truncate(reading.confidence, 4)}]
     lines = [line for line, boxes in enumerate(reading.rows, 1) for _ in boxes]
     return [
-        row | {"line": line, "digit": probs.argmax(), "confidence": round(float(probs.max()), 4)} | box._asdict()
+        row | {"line": line, "digit": probs.argmax(), "confidence": truncate(probs.max(), 4)} | box._asdict()
         for line, probs, box in zip(lines, reading.probs, reading.boxes, strict=True)
     ]
 
@@ -3480,10 +3484,10 @@ def open_processes() -> Iterator[Executor]:
     is_alone = sys.platform == "linux" and threading.active_count() == 1 and "tensorflow" not in sys.modules
     context = multiprocessing.get_context("fork" if is_alone else "spawn")
     stopped = context.Event()
-    pool = ProcessPoolExecutor(os.cpu_count(), context, start_worker, (stopped,))
+    pool = ProcessPoolExecutor(CORES, context, start_worker, (stopped,))
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the processes, which start now, take it over
     try:
-        pool.map(int, range(os.cpu_count() or 1))
+        pool.map(int, range(CORES))
     finally:
         signal.signal(signal.SIGINT, handler)
     try:
@@ -3907,7 +3911,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("stopped; earlier files are unchanged")
         if args.train and any((args.output / "checkpoint").glob("*/*.h5")):
-            say("the same command continues after the last complete epoch")
+            command = "the same command" + " without --restart" * args.restart
+            say(f"{command} continues after the last complete epoch")
         return 130
 
 
