@@ -832,24 +832,26 @@ def find_cell_lines(core: np.ndarray) -> np.ndarray | None:
     """
     height, width = core.shape
     x, y = np.flatnonzero(core.any(axis=0)), np.arange(height)[:, np.newaxis]
-    first = core[:, x].argmax(axis=0)  # the uppermost ink in each column
-    dx, dy, x0, y0 = cv2.fitLine(np.stack([x, first], axis=1).astype(np.float32), cv2.DIST_HUBER, 0, 0.01, 0.01).flat
-    slope, bend = dy / (dx or 1e-9), 1 + width // 100
-    is_straight = np.abs(first - y0 - (x - x0) * slope) < bend
-    thickness = int(np.median((core[:, x] | (y < first)).argmin(axis=0) - first))
+    uppermost = core[:, x].argmax(axis=0)  # ink in each column
+    dx, dy, x0, y0 = cv2.fitLine(
+        np.stack([x, uppermost], axis=1).astype(np.float32), cv2.DIST_HUBER, 0, 0.01, 0.01
+    ).flat
+    slope, tolerance = dy / (dx or 1e-9), 1 + width // 100
+    is_straight = np.abs(uppermost - y0 - (x - x0) * slope) < tolerance
+    thickness = int(np.median((core[:, x] | (y < uppermost)).argmin(axis=0) - uppermost))
     if np.count_nonzero(is_straight) < 0.8 * width or abs(slope) > 0.1 or not 0 < thickness <= max(height / 8, 3):
         return None
-    falls = np.rint(slope * (np.arange(width) - width / 2)).astype(int)  # of the line, in each column
-    level = np.take_along_axis(core, (y + falls).clip(0, height - 1), 0).astype(np.uint8)
-    level = cv2.dilate(level, np.ones((2 * bend + 1, 1), np.uint8))
-    is_full = np.count_nonzero(level, axis=1) > 0.95 * np.ptp(x[is_straight])  # these rows of it
-    runs = np.flatnonzero(np.diff(is_full, prepend=False, append=False)).reshape(-1, 2)
+    drop = np.rint(slope * (np.arange(width) - width / 2)).astype(int)  # of the line, in each column
+    straightened = np.take_along_axis(core, (y + drop).clip(0, height - 1), 0).astype(np.uint8)
+    straightened = cv2.dilate(straightened, np.ones((2 * tolerance + 1, 1), np.uint8))
+    spans_width = np.count_nonzero(straightened, axis=1) > 0.95 * np.ptp(x[is_straight])  # these rows of it
+    runs = np.flatnonzero(np.diff(spans_width, prepend=False, append=False)).reshape(-1, 2)
     top = round(y0 + (width / 2 - x0) * slope)
     is_line = np.zeros(height, bool)
-    for start, end in [(top, top + thickness), *(runs + np.array([bend, -bend])).tolist()]:
-        if abs(end - start - thickness) <= bend:
+    for start, end in [(top, top + thickness), *(runs + np.array([tolerance, -tolerance])).tolist()]:
+        if abs(end - start - thickness) <= tolerance:
             is_line[max(start - 2, 0) : end + 2] = True  # with its grey rim
-    return is_line[(y - falls).clip(0, height - 1)]
+    return is_line[(y - drop).clip(0, height - 1)]
 
 
 def find_frame(core: np.ndarray) -> np.ndarray | None:
@@ -2807,11 +2809,11 @@ def can_replace(first: Reading, other: Reading) -> bool:
     non_ones = np.count_nonzero(certain != 1)
     if count > len(first.boxes) and 2 * non_ones <= count:
         ones, tallest = compress(other.boxes, other.probs.argmax(axis=1) == 1), max(box.h for box in other.boxes)
-        whole = all(
+        are_plain = all(
             box.w < 0.6 * box.h and box.h > 0.75 * tallest and not is_cut_off(box, other.page.size) for box in ones
         )
-        few = count > 1 and 2 * non_ones < count
-        if few or not whole or other.confidence < BEYOND_DOUBT:
+        mostly_ones = count > 1 and 2 * non_ones < count
+        if mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT:
             return False
     least = MIN_CONFIDENCE if other.page.way.sheet else REREAD_BELOW  # for it may have covered writing
     lost = non_ones < np.count_nonzero(find_certain(first, least) != 1)
