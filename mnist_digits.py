@@ -508,7 +508,7 @@ def disc(diameter: float) -> np.ndarray:
 
 
 def is_convex(outline: np.ndarray) -> bool:
-    """Tell whether an outline, (N, 1, 2) as OpenCV finds it, has hardly a dent, as no digit touches it."""
+    """Tell whether an outline, (N, 1, 2) as OpenCV finds it, has hardly a dent."""
     return cv2.contourArea(outline) > 0.9 * cv2.contourArea(cv2.convexHull(outline))
 
 
@@ -525,7 +525,7 @@ def find_edges(shades: np.ndarray) -> np.ndarray:
 
 
 def find_outline(mask: np.ndarray) -> np.ndarray:
-    """Return the longest outline of a mask, (H, W) uint8 of 0 and 1, as OpenCV does: (N, 1, 2)."""
+    """Return the largest outline of a mask, (H, W) uint8 of 0 and 1, as OpenCV finds it: (N, 1, 2)."""
     return max(cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0], key=cv2.contourArea)
 
 
@@ -534,14 +534,18 @@ def fill_outline(outline: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return cv2.drawContours(np.zeros(shape, np.uint8), [outline], 0, 1, cv2.FILLED)
 
 
-def find_sheet(shades: np.ndarray) -> np.ndarray | None:
-    """Return the sheet of paper on a picture of such shades, a mask (H, W) uint8 of 0 and 1; None if there is none.
+def inside_sheet(sheet: np.ndarray) -> np.ndarray:
+    """Return the mask of a sheet, (H, W) uint8, without its edge and the shadow there."""
+    return cv2.erode(sheet, disc(max(sheet.shape) / 40))
+
+
+def find_sheet(shades: np.ndarray, edges: np.ndarray) -> np.ndarray | None:
+    """Return the sheet on a picture of such shades and edges, a mask (H, W) uint8 of 0 and 1; None if there is none.
 
     It is what has the most bare paper of all that is bounded by edges and the picture's sides, has few corners and no
     deep dent, is written on, and lies on something of another shade. What reaches into it from its own edge, as a
     finger does, is not part of it.
     """
-    edges = find_edges(shades)
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~edges).astype(np.uint8), connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA] / edges.size
     areas[0] = 0  # that of the edges
@@ -559,28 +563,23 @@ def find_sheet(shades: np.ndarray) -> np.ndarray | None:
         corners = cv2.approxPolyDP(hull, 0.02 * cv2.arcLength(hull, True), True)
         sheet = fill_outline(hull, edges.shape)
         inside = inside_sheet(sheet)
-        written = np.count_nonzero(inside > bare) / max(np.count_nonzero(inside), 1)  # more on a desk: a sheet
+        written = np.count_nonzero(inside > bare) / max(np.count_nonzero(inside), 1)  # of a desk around a sheet, more
         if not (is_convex(outline) and len(corners) < 7 and 0.002 < written < 0.3 and sheet.mean() < 0.97):
             continue
         if abs(np.median(shades[sheet == 0]) - np.median(shades[sheet > 0])) > SAME_SHADE:
-            padded = cv2.copyMakeBorder(sheet, 1, 1, 1, 1, cv2.BORDER_REPLICATE)  # as if it went on outside
+            padded = cv2.copyMakeBorder(sheet, 1, 1, 1, 1, cv2.BORDER_REPLICATE)  # it goes on outside
             padded[1:-1, 1:-1] = bare & sheet
             return fill_outline(find_outline(padded), padded.shape)[1:-1, 1:-1].copy()
     return None
 
 
-def inside_sheet(sheet: np.ndarray) -> np.ndarray:
-    """Return the mask of a sheet, (H, W) uint8, without its edge and the shadow there."""
-    return cv2.erode(sheet, disc(max(sheet.shape) / 40))
-
-
-def is_sheet_alone(sheet: np.ndarray, shades: np.ndarray) -> bool:
+def is_sheet_alone(sheet: np.ndarray, edges: np.ndarray) -> bool:
     """Tell whether nothing bold is around a sheet, and its edge has a corner, as that of a shadow has not."""
     whole = fill_outline(cv2.convexHull(find_outline(sheet)), sheet.shape)
     outside = cv2.dilate(whole, disc(max(sheet.shape) / 40), iterations=4) == 0  # its corners were rounded
     around = cv2.findNonZero(1 - whole)
     has_corner = len(around) < 0.9 * cv2.contourArea(cv2.convexHull(around))
-    return has_corner and np.count_nonzero(outside & find_edges(shades)) < 0.001 * shades.size
+    return has_corner and np.count_nonzero(outside & edges) < 0.001 * edges.size
 
 
 def estimate_paper(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
@@ -606,8 +605,9 @@ def cover_desk(gray: np.ndarray, in_any_case: bool = False) -> np.ndarray:
         return gray
     small = downsample(gray, 256)
     shades = LOG_SHADES[cv2.medianBlur(small, 5)]
-    sheet = find_sheet(shades)
-    if sheet is None or not (in_any_case or is_sheet_alone(sheet, shades)):
+    edges = find_edges(shades)
+    sheet = find_sheet(shades, edges)
+    if sheet is None or not (in_any_case or is_sheet_alone(sheet, edges)):
         return gray
     sheet = inside_sheet(sheet)
     if not sheet.any():
@@ -3913,8 +3913,8 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("stopped; earlier files are unchanged")
         if args.train and any((args.output / "checkpoint").glob("*/*.h5")):
-            command = "the same command" + " without --restart" * args.restart
-            say(f"{command} continues after the last complete epoch")
+            without = " without --restart" * args.restart
+            say(f"the same command{without} continues after the last complete epoch")
         return 130
 
 
