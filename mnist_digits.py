@@ -617,28 +617,22 @@ def cover_desk(gray: np.ndarray, in_any_case: bool = False) -> np.ndarray:
     return np.where(cv2.resize(sheet, size, interpolation=cv2.INTER_NEAREST) > 0, gray, paper)
 
 
-def is_light_on_dark(gray: np.ndarray) -> bool:
-    """Tell the polarity of a gray picture: what differs most from its surroundings is ink, lighter or darker.
+def is_small_light(gray: np.ndarray) -> bool:
+    """Tell the polarity of a small gray picture, whose ink may fill half of it.
 
-    The skewness of the deviations from a wide median, which the edge of a shadow leaves as it is, has its sign; on a
-    larger picture, that of the logarithms. Where ink fills nearly half of the picture, the skewness says little, and
-    the corners are paper. The digit may fill a tiny picture and its corners: where these differ, a lower skewness has
-    to do, or else ink is what leaves less room for a disc, for strokes are narrower than paper.
+    The skewness of the deviations from a wide median has its sign. Where ink fills nearly half of the picture, that
+    says little, and the corners are paper. The digit may fill a tiny picture and its corners: where these differ, a
+    lower skewness has to do, or else ink is what leaves less room for a disc, for strokes are narrower than paper.
     """
-    alone = max(gray.shape) < ALONE_SIDE  # its ink may fill half of the picture
-    small = downsample(gray, 128)  # no detail is asked for, ...
-    tiny = downsample(small, 16 if alone else 32)  # ... least of all by a wide median
-    wide = cv2.medianBlur(tiny, int(max(tiny.shape) * (1 if alone else 0.4)) | 1)
-    shades = small.astype(np.float32), cv2.resize(wide.astype(np.float32), small.shape[::-1])
-    if not alone:
-        shades = [np.log(shade + 16) for shade in shades]  # a shadow takes half of the light, a pen most of it
-    deviation = (shades[0] - shades[1]).ravel()
+    tiny = downsample(gray, 16)
+    wide = cv2.medianBlur(tiny, max(tiny.shape) | 1)
+    deviation = (gray - cv2.resize(wide.astype(np.float32), gray.shape[::-1])).ravel()
     deviation -= deviation.mean()
     square = deviation * deviation
-    skewness = float(square @ deviation) / small.size / max(float(square.sum()) / small.size, 1e-4) ** 1.5
+    skewness = float(square @ deviation) / gray.size / max(float(square.sum()) / gray.size, 1e-4) ** 1.5
     if abs(skewness) > 0.8:  # ink on less than 31 % of the picture
         return skewness > 0
-    _, light = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    _, light = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     end = min(light.shape) // 8 + 1
     corners = np.mean([light[:end, :end], light[:end, -end:], light[-end:, :end], light[-end:, -end:]])
     if max(gray.shape) > TINY_SIDE or not 0.1 < corners < 0.9:
@@ -647,6 +641,25 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
         return skewness > 0
     radius = [cv2.distanceTransform(side, cv2.DIST_L2, 5).max() for side in (light, 1 - light)]
     return radius[0] < radius[1]
+
+
+def is_light_on_dark(gray: np.ndarray) -> bool:
+    """Tell the polarity of a gray picture: what differs most from its surroundings is ink, lighter or darker.
+
+    These are a wide median, which the edge of a shadow leaves as it is; shades are compared by their logarithms, for a
+    shadow takes half of the light, a pen most of it. A deviation counts by the gradient around it, for strokes have
+    edges, and the spot of a lamp has none.
+    """
+    if max(gray.shape) < ALONE_SIDE:
+        return is_small_light(gray)
+    small = downsample(gray, 128)  # no detail is asked for, ...
+    tiny = downsample(small, 32)  # ... least of all by a wide median
+    wide = cv2.medianBlur(tiny, int(0.4 * max(tiny.shape)) | 1)
+    light, around = (np.log(shade + np.float32(16)) for shade in (small, cv2.resize(wide, small.shape[::-1])))
+    deviation = light - around
+    deviation -= np.median(deviation)
+    gradient = cv2.morphologyEx(cv2.GaussianBlur(light, (0, 0), 0.7), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    return float((cv2.blur(gradient, (5, 5)) * deviation**3).sum()) > 0
 
 
 def slide(extreme: np.ufunc, picture: np.ndarray, size: int) -> np.ndarray:
