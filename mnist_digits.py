@@ -2805,20 +2805,27 @@ def downweight(probs: np.ndarray) -> np.ndarray:
     return probs if share >= 0.5 else share / 2 * probs + (1 - share / 2) / 10
 
 
-def find_certain(reading: Reading, least: float = REREAD_BELOW) -> np.ndarray:
-    """Return the digits of a reading from a confidence on, (N,) int; on a page that is mostly none there are none."""
-    probs = downweight(reading.probs)
+def is_on(box: Box, other: Box) -> bool:
+    """Tell whether the middle of a box lies on another."""
+    return other.x <= box.x + box.w / 2 < other.right and other.y <= box.middle < other.bottom
+
+
+def find_certain(probs: np.ndarray, least: float = REREAD_BELOW) -> np.ndarray:
+    """Return the digits of probs (N, 10) from a confidence on, (M,) int; none where most of a page is no digit."""
+    probs = downweight(probs)
     return probs.argmax(axis=1)[probs.max(axis=1) >= least]
 
 
 def can_replace(first: Reading, other: Reading) -> bool:
     """Tell whether a page may be read as another reading has it: one that is mostly certain and loses no certain digit.
 
+    One that covers what lies around a sheet loses none of 50 % there, unless most of that is no digit.
+
     A 1 may be lost, for it may be part of another digit. Where more digits are found than before, most must not be 1s,
     for a piece of any stroke looks like one. Half may be, or a 1 alone, if the 1s are narrow and tall, do not run off
     the page and all is beyond doubt.
     """
-    certain, count = find_certain(other), len(other.boxes)
+    certain, count = find_certain(other.probs), len(other.boxes)
     non_ones = np.count_nonzero(certain != 1)
     if count > len(first.boxes) and 2 * non_ones <= count:
         ones, tallest = compress(other.boxes, other.probs.argmax(axis=1) == 1), max(box.h for box in other.boxes)
@@ -2828,8 +2835,11 @@ def can_replace(first: Reading, other: Reading) -> bool:
         mostly_ones = count > 1 and 2 * non_ones < count
         if mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT:
             return False
-    least = MIN_CONFIDENCE if other.page.way.sheet else REREAD_BELOW  # for it may have covered writing
-    lost = non_ones < np.count_nonzero(find_certain(first, least) != 1)
+    if other.page.way.sheet:
+        is_covered = [not any(is_on(box, kept) for kept in other.boxes) for box in first.boxes]
+        lost = (find_certain(first.probs[is_covered], MIN_CONFIDENCE) != 1).any()
+    else:
+        lost = non_ones < np.count_nonzero(find_certain(first.probs) != 1)
     enough = not first.boxes or count >= other.page.way.min_digits
     return not lost and enough and len(certain) >= 0.6 * count
 
@@ -2840,10 +2850,10 @@ def extends(other: Reading, first: Reading) -> bool:
         return False
     usual, kept = median([box.h for box in first.boxes]), []
     for box, probs in zip(other.boxes, other.probs, strict=True):
-        x, y, digit = box.x + box.w / 2, box.middle, probs.argmax()
-        there = [i for i, known in enumerate(first.boxes) if known.x <= x < known.right and known.y <= y < known.bottom]
+        digit = probs.argmax()
+        there = [index for index, known in enumerate(first.boxes) if is_on(box, known)]
         same = [i for i in there if first.probs[i].argmax() == digit and probs[digit] > 0.9 * first.probs[i, digit]]
-        level = any(known.y <= y < known.bottom for known in first.boxes)
+        level = any(known.y <= box.middle < known.bottom for known in first.boxes)
         inside = box.x > 0 and box.right < other.page.size[0]  # else, it may be a shadow along an edge
         is_new = not there and level and inside and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
         if not same and not is_new:
