@@ -185,7 +185,8 @@ class Mark(NamedTuple):
 class Stages(NamedTuple):
     """What a picture goes through until its digits are found."""
 
-    gray: np.ndarray  # (H, W) uint8, as are the next two
+    around: Box  # what is looked at of the picture: all of it, or a sheet of paper
+    gray: np.ndarray  # (H, W) uint8, as are the next two; and of them, what is in that box
     ink: np.ndarray
     strokes: np.ndarray
     rows: list[list[Mark]]
@@ -543,17 +544,19 @@ def find_sheet(shades: np.ndarray, edges: np.ndarray) -> np.ndarray | None:
     """Return the sheet on a picture of such shades and edges, a mask (H, W) uint8 of 0 and 1; None if there is none.
 
     It is what has the most bare paper of all that is bounded by edges and the picture's sides, has few corners and no
-    deep dent, is written on, and lies on something of another shade. What reaches into it from its own edge, as a
-    finger does, is not part of it.
+    deep dent, is written on, and lies on something of another shade. The edge of a shadow or a frame may part it in
+    two. What reaches into it from its own edge, as a finger does, is not part of it.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~edges).astype(np.uint8), connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA] / edges.size
-    areas[0] = 0  # that of the edges
-    for label in np.argsort(-areas):
-        if areas[label] < 0.08:  # a small note on a desk
+    large = [label for label in range(1, len(areas)) if areas[label] > 0.05]
+    candidates = [[label] for label in large] + [list(pair) for pair in combinations(large, 2)]
+    for parts in sorted(candidates, key=lambda parts: -areas[parts].sum()):
+        if areas[parts].sum() < 0.08:  # a small note on a desk
             return None
-        bare = (labels == label).astype(np.uint8)
-        bulk = fill_outline(find_outline(bare), edges.shape)
+        bare = np.isin(labels, parts).astype(np.uint8)
+        whole = cv2.morphologyEx(bare, cv2.MORPH_CLOSE, disc(9)) if len(parts) > 1 else bare
+        bulk = fill_outline(find_outline(whole), edges.shape)
         wide = disc(0.2 * math.sqrt(np.count_nonzero(bulk)))  # fingers, and what else is as light, are narrower
         bulk = cv2.morphologyEx(bulk, cv2.MORPH_OPEN, wide, borderType=cv2.BORDER_REPLICATE)
         if not bulk.any():
@@ -566,9 +569,11 @@ def find_sheet(shades: np.ndarray, edges: np.ndarray) -> np.ndarray | None:
         written = np.count_nonzero(inside > bare) / max(np.count_nonzero(inside), 1)  # of a desk around a sheet, more
         if not (is_convex(outline) and len(corners) < 7 and 0.002 < written < 0.3 and sheet.mean() < 0.97):
             continue
+        if len(parts) > 1 and is_at_edge(Box(*cv2.boundingRect(sheet)), sheet.shape[::-1], 3):
+            continue
         if abs(np.median(shades[sheet == 0]) - np.median(shades[sheet > 0])) > SAME_SHADE:
             padded = cv2.copyMakeBorder(sheet, 1, 1, 1, 1, cv2.BORDER_REPLICATE)  # it goes on outside
-            padded[1:-1, 1:-1] = bare & sheet
+            padded[1:-1, 1:-1] = whole & sheet
             return fill_outline(find_outline(padded), padded.shape)[1:-1, 1:-1].copy()
     return None
 
@@ -596,25 +601,36 @@ def estimate_paper(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
     return cv2.medianBlur(gray[line, column], max(gray.shape) // 3 | 1)
 
 
-def cover_desk(gray: np.ndarray, in_any_case: bool = False) -> np.ndarray:
-    """Cover what lies around a sheet of paper, and its edges, with the shade of the sheet; gray (H, W) uint8.
+def scale_box(box: Box, across: float, down: float) -> Box:
+    """Return a box found on a shrunk picture as it stands on the picture itself."""
+    left, right = round(box.x * across), round(box.right * across)
+    top, bottom = round(box.y * down), round(box.bottom * down)
+    return Box(left, top, right - left, bottom - top)
 
-    What may be writing, or the sheet itself in another light, is covered only with `in_any_case`.
+
+def cut_to_sheet(gray: np.ndarray, in_any_case: bool = False) -> tuple[np.ndarray, Box]:
+    """Cut gray, (H, W) uint8, to the sheet of paper on it, what else is seen covered with paper; return its box, too.
+
+    Where what lies around it may be writing, or the sheet itself in another light, only `in_any_case`.
     """
-    if max(gray.shape) < ALONE_SIDE:
-        return gray
     small = downsample(gray, 256)
     shades = LOG_SHADES[cv2.medianBlur(small, 5)]
     edges = find_edges(shades)
-    sheet = find_sheet(shades, edges)
+    sheet = None if max(gray.shape) < ALONE_SIDE else find_sheet(shades, edges)
     if sheet is None or not (in_any_case or is_sheet_alone(sheet, edges)):
-        return gray
+        return gray, Box(0, 0, *gray.shape[::-1])
     sheet = inside_sheet(sheet)
     if not sheet.any():
-        return gray
-    size = gray.shape[::-1]
-    paper = cv2.resize(estimate_paper(small, sheet), size, interpolation=cv2.INTER_LINEAR)
-    return np.where(cv2.resize(sheet, size, interpolation=cv2.INTER_NEAREST) > 0, gray, paper)
+        return gray, Box(0, 0, *gray.shape[::-1])
+    across, down = np.divide(gray.shape[::-1], small.shape[::-1])
+    x, y, w, h = cv2.boundingRect(sheet)
+    if max(across * w, down * h) < ALONE_SIDE:  # cut so small, it would be taken for a digit alone
+        x, y, w, h = 0, 0, *small.shape[::-1]
+    small, sheet = small[y : y + h, x : x + w], sheet[y : y + h, x : x + w]
+    box = scale_box(Box(x, y, w, h), across, down)
+    paper = cv2.resize(estimate_paper(small, sheet), (box.w, box.h), interpolation=cv2.INTER_LINEAR)
+    is_paper = cv2.resize(sheet, (box.w, box.h), interpolation=cv2.INTER_NEAREST) > 0
+    return np.where(is_paper, gray[box.y : box.bottom, box.x : box.right], paper), box
 
 
 def is_small_light(gray: np.ndarray) -> bool:
@@ -1400,7 +1416,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, frames and circles, lines
     across the picture, its edges, holes, printed lines, specks. Then the fragments of broken digits are joined.
     """
-    gray = cover_desk(shrink(gray, WORKING_SIDE), way.sheet)
+    gray, around = cut_to_sheet(shrink(gray, WORKING_SIDE), way.sheet)
     ink = to_ink(gray, way.inverted)
     strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
     try:
@@ -1415,14 +1431,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
         error = str(err)
     sizes = [np.count_nonzero(mark.ink) for row in rows for mark in row]
     is_ink_left = cleared > 0.1 * median(sizes or [math.inf])  # a tenth of a mark may be part of a fainter one
-    return Stages(gray, ink, strokes, rows, is_ink_left, error)
-
-
-def scale_box(box: Box, across: float, down: float) -> Box:
-    """Return a box found on a shrunk picture as it stands on the picture itself."""
-    left, right = round(box.x * across), round(box.right * across)
-    top, bottom = round(box.y * down), round(box.bottom * down)
-    return Box(left, top, right - left, bottom - top)
+    return Stages(around, gray, ink, strokes, rows, is_ink_left, error)
 
 
 def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way = PLAIN) -> Page:
@@ -1438,7 +1447,9 @@ def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way =
     marks = [(row_index, mark) for row_index, row in enumerate(stages.rows) for mark in row]
     for mark_index, (row_index, mark) in enumerate(marks):
         for start, end, part in cut_up(mark) if way.cut and not one else [(0, 1, mark)]:
-            pieces.append(Piece(scale_box(part.box, across, down), row_index, mark_index, start, end))
+            x, y, w, h = part.box
+            box = scale_box(Box(x + stages.around.x, y + stages.around.y, w, h), across, down)
+            pieces.append(Piece(box, row_index, mark_index, start, end))
             digits.append(to_digit(part.ink))
     return Page(
         path,
