@@ -540,22 +540,35 @@ def inside_sheet(sheet: np.ndarray) -> np.ndarray:
     return cv2.erode(sheet, disc(max(sheet.shape) / 40))
 
 
-def find_sheet(shades: np.ndarray, edges: np.ndarray) -> np.ndarray | None:
-    """Return the sheet on a picture of such shades and edges, a mask (H, W) uint8 of 0 and 1; None if there is none.
+def is_at_edge(box: Box, size: tuple[int, int], reach: float) -> bool:
+    """Tell whether a box is less than so many pixels from an edge of its picture (width, height)."""
+    return min(box.x, box.y) < reach or box.right > size[0] - reach or box.bottom > size[1] - reach
 
-    It is what has the most bare paper of all that is bounded by edges and the picture's sides, has few corners and no
-    deep dent, is written on, and lies on something of another shade. The edge of a shadow or a frame may part it in
-    two. What reaches into it from its own edge, as a finger does, is not part of it.
+
+def list_regions(edges: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield what edges (H, W) and a picture's sides bound, the largest first: masks (H, W) uint8 of 0 and 1.
+
+    The edge of a shadow or a frame may part a sheet: two regions that do not touch the sides are yielded as one, too.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~edges).astype(np.uint8), connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA] / edges.size
     large = [label for label in range(1, len(areas)) if areas[label] > 0.05]
-    candidates = [[label] for label in large] + [list(pair) for pair in combinations(large, 2)]
-    for parts in sorted(candidates, key=lambda parts: -areas[parts].sum()):
-        if areas[parts].sum() < 0.08:  # a small note on a desk
-            return None
-        bare = np.isin(labels, parts).astype(np.uint8)
-        whole = cv2.morphologyEx(bare, cv2.MORPH_CLOSE, disc(9)) if len(parts) > 1 else bare
+    inner = [label for label in large if not is_at_edge(Box(*stats[label, :4]), edges.shape[::-1], 3)]
+    groups = [[label] for label in large] + [list(pair) for pair in combinations(inner, 2)]
+    for group in sorted(groups, key=lambda group: -areas[group].sum()):
+        if areas[group].sum() > 0.08:  # a small note on a desk
+            yield np.isin(labels, group).astype(np.uint8)
+
+
+def find_sheet(shades: np.ndarray, edges: np.ndarray) -> np.ndarray | None:
+    """Return the sheet on a picture of such shades and edges, a mask (H, W) uint8 of 0 and 1; None if there is none.
+
+    It is what has the most bare paper of all that is bounded by edges and the picture's sides, has few corners and no
+    deep dent, is written on, and lies on something of another shade. What reaches into it from its own edge, as a
+    finger does, is not part of it.
+    """
+    for bare in list_regions(edges):
+        whole = cv2.morphologyEx(bare, cv2.MORPH_CLOSE, disc(9))  # if it is parted
         bulk = fill_outline(find_outline(whole), edges.shape)
         wide = disc(0.2 * math.sqrt(np.count_nonzero(bulk)))  # fingers, and what else is as light, are narrower
         bulk = cv2.morphologyEx(bulk, cv2.MORPH_OPEN, wide, borderType=cv2.BORDER_REPLICATE)
@@ -568,8 +581,6 @@ def find_sheet(shades: np.ndarray, edges: np.ndarray) -> np.ndarray | None:
         inside = inside_sheet(sheet)
         written = np.count_nonzero(inside > bare) / max(np.count_nonzero(inside), 1)  # of a desk around a sheet, more
         if not (is_convex(outline) and len(corners) < 7 and 0.002 < written < 0.3 and sheet.mean() < 0.97):
-            continue
-        if len(parts) > 1 and is_at_edge(Box(*cv2.boundingRect(sheet)), sheet.shape[::-1], 3):
             continue
         if abs(np.median(shades[sheet == 0]) - np.median(shades[sheet > 0])) > SAME_SHADE:
             padded = cv2.copyMakeBorder(sheet, 1, 1, 1, 1, cv2.BORDER_REPLICATE)  # it goes on outside
@@ -590,14 +601,11 @@ def is_sheet_alone(sheet: np.ndarray, edges: np.ndarray) -> bool:
 def estimate_paper(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
     """Return the shade of a sheet's paper, (H, W) uint8, without what is written on it; outside, as if it went on.
 
-    It is the wide median of the sheet, a mask (H, W) of the picture `gray`, mirrored at its edge.
+    It is the wide median of the sheet, a mask (H, W) of the picture `gray`, drawn out at its edge.
     """
     _, nearest = cv2.distanceTransformWithLabels(1 - sheet, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     own = np.argwhere(sheet)[nearest[sheet > 0].argsort()]  # the pixel of the sheet with each label
-    edge = own[nearest - 1]  # (H, W, 2), the pixel of the sheet that is nearest to each
-    mirrored = (2 * edge - np.stack(np.indices(gray.shape), axis=-1)).clip(0, np.array(gray.shape) - 1)
-    is_there = sheet[mirrored[..., 0], mirrored[..., 1]] > 0
-    line, column = np.where(is_there, mirrored.transpose(2, 0, 1), edge.transpose(2, 0, 1))
+    line, column = own[nearest - 1].transpose(2, 0, 1)  # of the pixel of the sheet that is nearest to each
     return cv2.medianBlur(gray[line, column], max(gray.shape) // 3 | 1)
 
 
@@ -1076,11 +1084,6 @@ def drop_specks(marks: list[Mark]) -> list[Mark]:
 def box_distance(a: Box, b: Box) -> tuple[int, int]:
     """Return how far apart two boxes are across and down, in pixels, 0 where they overlap."""
     return max(a.x - b.right, b.x - a.right, 0), max(a.y - b.bottom, b.y - a.bottom, 0)
-
-
-def is_at_edge(box: Box, size: tuple[int, int], reach: float) -> bool:
-    """Tell whether a box is less than so many pixels from an edge of its picture (width, height)."""
-    return min(box.x, box.y) < reach or box.right > size[0] - reach or box.bottom > size[1] - reach
 
 
 def is_cut_off(box: Box, size: tuple[int, int]) -> bool:
