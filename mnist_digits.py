@@ -2859,7 +2859,10 @@ def can_replace(first: Reading, other: Reading) -> bool:
 
 
 def extends(other: Reading, first: Reading) -> bool:
-    """Tell whether a reading has all digits of another, no less certain, and more in its rows, certain and as tall."""
+    """Tell whether a reading has all digits of another, no less certain, and more in its rows, certain and as tall.
+
+    No more of them is a 1, for an edge or any piece of a stroke looks like one.
+    """
     if not 0 < len(first.boxes) < len(other.boxes):
         return False
     usual, kept = median([box.h for box in first.boxes]), []
@@ -2869,8 +2872,8 @@ def extends(other: Reading, first: Reading) -> bool:
         same = [i for i in there if first.probs[i].argmax() == digit and probs[digit] > 0.9 * first.probs[i, digit]]
         level = any(known.y <= box.middle < known.bottom for known in first.boxes)
         inside = box.x > 0 and box.right < other.page.size[0]  # else, it may be a shadow along an edge
-        is_new = not there and level and inside and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
-        if not same and not is_new:
+        is_digit = digit != 1 and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
+        if not same and (there or not (level and inside and is_digit)):
             return False
         kept += same
     return sorted(kept) == list(range(len(first.boxes)))
