@@ -1073,6 +1073,17 @@ def drop_holes(marks: list[Mark]) -> list[Mark]:
     return [mark for mark, box in zip(marks, discs, strict=True) if not is_hole(box)] or marks
 
 
+def drop_underlines(marks: list[Mark]) -> list[Mark]:
+    """Drop flat marks below a digit that reach beyond it on both sides, as no part of a digit does."""
+
+    def is_underline(line: Box, body: Box) -> bool:
+        away, beyond = line.middle - body.bottom, 0.02 * body.h
+        reaches = line.x < body.x - beyond and line.right > body.right + beyond
+        return reaches and 3 * line.h < line.w < 2 * body.h and beyond < away < 0.5 * body.h
+
+    return [mark for mark in marks if not any(is_underline(mark.box, other.box) for other in marks)]
+
+
 def drop_specks(marks: list[Mark]) -> list[Mark]:
     """Drop what is far smaller, or holds far less ink, than the largest mark."""
     sizes = np.array([max(mark.box.w, mark.box.h) for mark in marks])
@@ -1425,7 +1436,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     try:
         strokes, cleared = keep_strokes(ink, way)
         strokes = fill_hollow(strokes) if way.hollow else erase_lines(erase_frames(strokes))
-        marks = drop_form(drop_holes(drop_edges(find_marks(strokes), strokes.shape)))
+        marks = drop_underlines(drop_form(drop_holes(drop_edges(find_marks(strokes), strokes.shape))))
         if not marks:
             raise InputError(NOTHING_FOUND)
         marks = drop_specks(marks)
@@ -2696,11 +2707,11 @@ def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> 
 def is_remnant(box: Box, is_certain: bool, certain: list[Box]) -> bool:
     """Tell whether a box that runs off its page is far taller than all certain digits or far from them.
 
-    One that is certain itself is far only where it stands in no row and no column of theirs.
+    One that is certain itself is far only where it is level with none of them.
     """
     others = [other for other in certain if other is not box]
     if is_certain:
-        is_apart = all(min(box_distance(box, other)) > 0 for other in others)
+        is_apart = not any(other.y < box.middle < other.bottom for other in others)
     else:
         is_apart = all(sum(box_distance(box, other)) > other.h for other in others)
     return is_apart or box.h > 1.6 * max(other.h for other in others)
