@@ -870,11 +870,12 @@ def find_cell_lines(core: np.ndarray) -> np.ndarray | None:
     height, width = core.shape
     x, y = np.flatnonzero(core.any(axis=0)), np.arange(height)[:, np.newaxis]
     uppermost = core[:, x].argmax(axis=0)  # ink in each column
-    dx, dy, x0, y0 = cv2.fitLine(
-        np.stack([x, uppermost], axis=1).astype(np.float32), cv2.DIST_HUBER, 0, 0.01, 0.01
-    ).flat
-    slope, tolerance = dy / (dx or 1e-9), 1 + width // 100
-    is_straight = np.abs(uppermost - y0 - (x - x0) * slope) < tolerance
+    half, tolerance = len(x) // 2, 1 + width // 100
+    slope = np.median(
+        (uppermost[-half:] - uppermost[:half]) / (x[-half:] - x[:half])
+    )  # few far points hardly change it
+    top = np.median(uppermost - x * slope)  # where x is 0
+    is_straight = np.abs(uppermost - top - x * slope) < tolerance
     thickness = int(np.median((core[:, x] | (y < uppermost)).argmin(axis=0) - uppermost))
     if np.count_nonzero(is_straight) < 0.8 * width or abs(slope) > 0.1 or not 0 < thickness <= max(height / 8, 3):
         return None
@@ -883,7 +884,7 @@ def find_cell_lines(core: np.ndarray) -> np.ndarray | None:
     straightened = cv2.dilate(straightened, np.ones((2 * tolerance + 1, 1), np.uint8))
     spans_width = np.count_nonzero(straightened, axis=1) > 0.95 * np.ptp(x[is_straight])  # these rows of it
     runs = np.flatnonzero(np.diff(spans_width, prepend=False, append=False)).reshape(-1, 2)
-    top = round(y0 + (width / 2 - x0) * slope)
+    top = round(top + width / 2 * slope)
     is_line = np.zeros(height, bool)
     for start, end in [(top, top + thickness), *(runs + np.array([tolerance, -tolerance])).tolist()]:
         if abs(end - start - thickness) <= tolerance:
