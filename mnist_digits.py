@@ -930,6 +930,14 @@ def is_around(ink: np.ndarray, box: Box, others: Iterable[Box]) -> bool:
     return w > 0.8 * h and tall > 0.3 * h and not ink[h // 4 : h - h // 4, w // 4 : w - w // 4].any()
 
 
+def find_rim(ink: np.ndarray) -> np.ndarray:
+    """Return what of a mask of ink, (H, W) uint8 of 0 and 1, is as near to its outline as a line around it is thick."""
+    outline = find_outline(ink)
+    depth = cv2.distanceTransform(pad(fill_outline(outline, ink.shape), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    thickness = np.count_nonzero(ink) / cv2.arcLength(outline, True)
+    return ink * (depth < 1.5 * thickness + 2).astype(np.uint8)
+
+
 def is_even(line: np.ndarray) -> bool:
     """Tell whether a line, (H, W) uint8 of 0 and 1, is about as thick everywhere, as no digit touches it."""
     thickness = np.count_nonzero(line, axis=0)
@@ -940,7 +948,7 @@ def is_even(line: np.ndarray) -> bool:
 def erase_frames(strokes: np.ndarray) -> np.ndarray:
     """Erase lines near the writing: frames of a form's fields, lines of a table or below a number, closed circles.
 
-    Digits may touch all but the circles.
+    Digits may touch them.
     """
     core = to_core(strokes)
     outlines, tree = cv2.findContours(core, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
@@ -963,9 +971,11 @@ def erase_frames(strokes: np.ndarray) -> np.ndarray:
         around = strokes[top : y + h + 2, left : x + w + 2]
         own = cv2.drawContours(np.zeros_like(around), outlines, index, 1, cv2.FILLED, 8, tree, 1, (-left, -top))
         hole = max((outlines[hole] for hole in children[index]), key=cv2.contourArea, default=None)
-        is_circle = hole is not None and is_convex(hole) and is_around(own, boxes[index], inside)
-        if is_circle or (is_long and is_even(own)):
-            around *= 1 - cv2.dilate(own, disc(5))  # with its grey rim
+        rim = find_rim(own)
+        if hole is not None and is_convex(hole) and is_around(rim, boxes[index], inside):
+            around *= 1 - cv2.dilate(rim, disc(5))  # with what is grey beside it
+        elif is_long and is_even(own):
+            around *= 1 - cv2.dilate(own, disc(5))
     return strokes
 
 
