@@ -328,6 +328,23 @@ def photograph(page: np.ndarray, rng: Rng) -> np.ndarray:
     return lit(np.where(sheet > 0.5, ink_on(paper, page, pen), wood(page.shape, rng)), rng)
 
 
+def notebook(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A ruled sheet with a margin line on a wooden desk, the edge of a shadow across both."""
+    room = round(rng.uniform(0.1, 0.4) * min(page.shape))
+    page = np.pad(page, round(0.2 * min(page.shape)))
+    paper, step = np.full(page.shape, rng.uniform(190, 245), np.float32), round(rng.uniform(35, 60))
+    for y in range(int(rng.integers(step)), len(paper), step):
+        paper[y : y + 2] -= 40
+    x = round(rng.uniform(0.03, 0.08) * page.shape[1])
+    paper[:, x : x + 3] -= 80
+    h, w = page.shape[0] + 2 * room, page.shape[1] + 2 * room
+    turn = cv2.getRotationMatrix2D((w / 2, h / 2), rng.normal(0, 2.5), 1) @ [[1, 0, room], [0, 1, room], [0, 0, 1]]
+    written, sheet = (cv2.warpAffine(part, turn, (w, h)) for part in (ink_on(paper, page, 45), np.ones_like(page)))
+    edge = (slant((h, w), rng) + rng.uniform(-0.2, 0.2)) * max(h, w) / rng.uniform(1, 40)  # hard or soft
+    light = 1 - rng.uniform(0.25, 0.5) / (1 + np.exp(np.clip(-edge, -30, 30)))
+    return lit(np.where(sheet > 0.5, written, wood((h, w), rng)) * light, rng)
+
+
 def glare(page: np.ndarray, rng: Rng) -> np.ndarray:
     """The bright spot of a lamp on glossy paper or, in two of five, on a dark board."""
     page = np.pad(page, round(0.3 * min(page.shape)))
@@ -419,7 +436,7 @@ Kind = Callable[[np.ndarray, Rng], np.ndarray]  # coverage -> picture
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, thin_pen, hollow, ruled, squared),
     *(form, boxed, circled, underlined, dropout, show_through, desk, askew, clipped),
-    *(photograph, note, glare, binder, coloured, blurred, small, large, zoomed, cropped),
+    *(photograph, notebook, note, glare, binder, coloured, blurred, small, large, zoomed, cropped),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
     **{paper.__name__.replace("_", " "): (paper, 0.15, 0) for paper in PAPERS},

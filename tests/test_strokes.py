@@ -135,6 +135,26 @@ def test_the_desk_around_a_sheet_is_no_ink(degrees, share, desk, rng):
     assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [3]
 
 
+def test_the_boxes_of_digits_on_a_sheet_stand_on_the_whole_picture(rng):
+    page = plain(1200, 1600, (40, 50, 60))
+    page[300:900, 600:1400] = 230
+    drawn = pen("5", 200, 16, rng, slant=0)
+    write(page, drawn, 900, 500, BLACK)
+    (box,) = read_one(page).boxes
+    h, w = drawn.shape
+    assert max(abs(box.x - 900), abs(box.y - 500), abs(box.right - 900 - w), abs(box.bottom - 500 - h)) < 20
+
+
+def test_the_margin_line_of_a_sheet_is_no_digit_though_a_shadow_falls_on_it(rng):
+    page = plain(600, 800, (40, 50, 60))
+    page[100:500, 150:650] = 230
+    page[100:500, 180:184] = 120
+    write(page, pen("3", 120, 12, rng, slant=0), 330, 220, BLACK)
+    y, x = np.mgrid[:600, :800]
+    page[x + y > 800] = page[x + y > 800] * 0.6
+    assert read_one(page).text == "3"
+
+
 @pytest.mark.parametrize("turns", range(4))
 @pytest.mark.parametrize("share", [0.08, 0.35, 0.6])
 def test_a_sheet_may_run_off_the_picture(turns, share, rng):
@@ -240,6 +260,18 @@ def test_a_frame_that_nearly_touches_its_digits_is_erased(degrees, away, rng):
     assert [reading.text for reading in md.read_pictures([page])] == ["2735"]
 
 
+@pytest.mark.parametrize("degrees", [-1.5, 1])
+def test_a_long_frame_may_be_turned_a_little(degrees, rng):
+    page = plain(300, 1000)
+    for place, label in enumerate("2735064198"):
+        write(page, pen(label, 90, 9, rng, slant=0), 70 + 88 * place, 100, BLACK)
+    x, y, w, h = cv2.boundingRect((gray_of(page) < 128).astype(np.uint8))
+    cv2.rectangle(page, (x - 12, y - 12), (x + w + 12, y + h + 12), BLACK, 3)
+    turn = cv2.getRotationMatrix2D((500, 150), degrees, 0.95)
+    page = cv2.warpAffine(page, turn, (1000, 300), borderValue=WHITE, flags=cv2.INTER_AREA)
+    assert read_one(page).text == "2735064198"
+
+
 def test_the_lines_of_a_table_are_erased_where_digits_touch_them(rng):
     page, labels = plain(420, 600), [["3", "1", "6", "5"], ["2", "8", "0", "7"]]
     for x in range(40, 580, 130):
@@ -302,6 +334,15 @@ def test_a_digit_that_touches_a_circle_is_not_erased_with_it(rng):
     cv2.ellipse(page, (x + 150, 150), (155, 110), 0, 0, 360, BLACK, 5)
     found = md.find_digits(gray_of(page)).rows
     assert min(mark.box.x for row in found for mark in row) < x + 10
+
+
+def test_a_digit_that_touches_a_circle_is_read_whole(rng):
+    page = plain(360, 700)
+    for place, label in enumerate("2864"):
+        write(page, pen(label, 110, 10, rng, slant=0), 170 + 90 * place, 125, BLACK)
+    x, y, w, h = cv2.boundingRect((gray_of(page) < 128).astype(np.uint8))
+    cv2.ellipse(page, (x + w // 2 - 12, y + h // 2), (w // 2 + 14, 130), 0, 0, 360, BLACK, 5)
+    assert read_one(page).text == "2864"
 
 
 def test_specks_and_jpeg_blocks_are_dropped(rng):
@@ -377,6 +418,25 @@ def test_an_underline_is_no_digit(rng):
     assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [3]
 
 
+@pytest.mark.parametrize("lines", [1, 2])
+@pytest.mark.parametrize("label", "179")
+def test_lines_below_a_digit_alone_are_no_part_of_it(label, lines, rng):
+    page = plain(400, 300)
+    drawn = pen(label, 180, 14, rng, slant=0)
+    write(page, drawn, 110, 60, BLACK)
+    for y in (275, 300)[:lines]:
+        cv2.line(page, (85, y), (135 + drawn.shape[1], y + 4), BLACK, 9)
+    assert_alike(page, drawn)
+
+
+def test_a_pen_that_lies_on_the_page_is_no_1(rng):
+    page = plain(500, 700)
+    for place, label in enumerate("4836"):
+        write(page, pen(label, 120, 12, rng, slant=0), 80 + 110 * place, 150, BLACK)
+    cv2.line(page, (560, 505), (620, 390), (60, 40, 40), 14)
+    assert read_one(page).text == "4836"
+
+
 @pytest.mark.parametrize("slant", range(0, 9, 2))  # degrees
 @pytest.mark.parametrize("text", ["5", "513"])
 def test_a_dashed_line_above_digits_is_dropped_and_they_stay_whole(text, slant, rng):
@@ -419,7 +479,11 @@ def test_digits_of_unequal_height_stand_in_one_row(rng):
         ("hollow", "one", 0.7),
         ("askew", "text", 0.8),
         ("clipped", "one", 0.85),
+        ("boxed", "text", 0.8),
+        ("circled", "text", 0.8),
+        ("underlined", "one", 0.85),
         ("photograph", "one", 0.85),
+        ("notebook", "one", 0.85),
         ("note", "one", 0.85),
         ("glare", "one", 0.9),
         ("binder", "one", 0.85),
