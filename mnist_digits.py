@@ -125,7 +125,7 @@ class Way(NamedTuple):
     inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
     min_digits: int = 1  # with fewer, it replaces only a first reading without any
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
-    sheet: bool = False  # what lies around a sheet of paper is covered, even if it may be writing or the sheet itself
+    sheet: bool = False  # the picture is cut to a sheet of paper, even if there may be writing around it
     hollow: bool = False  # the pen drew the outlines of digits, whose strokes are what these enclose
     channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: that of most contrast
 
@@ -185,8 +185,7 @@ class Mark(NamedTuple):
 class Stages(NamedTuple):
     """What a picture goes through until its digits are found."""
 
-    around: Box  # what is looked at of the picture: all of it, or a sheet of paper
-    gray: np.ndarray  # (H, W) uint8, as are the next two; and of them, what is in that box
+    gray: np.ndarray  # (H, W) uint8, cut to a sheet of paper if there is one, as are the next two
     ink: np.ndarray
     strokes: np.ndarray
     rows: list[list[Mark]]
@@ -545,10 +544,13 @@ def is_at_edge(box: Box, size: tuple[int, int], reach: float) -> bool:
     return min(box.x, box.y) < reach or box.right > size[0] - reach or box.bottom > size[1] - reach
 
 
-def list_regions(edges: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield what edges (H, W) and a picture's sides bound, the largest first: masks (H, W) uint8 of 0 and 1.
+def list_regions(edges: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield what edges (H, W) and a picture's sides bound, the largest first, and the same with narrow gaps closed.
 
-    The edge of a shadow or a frame may part a sheet: two regions that do not touch the sides are yielded as one, too.
+    Both are masks (H, W) uint8 of 0 and 1.
+
+    The edge of a shadow or a frame may part a sheet: two regions beside each other that do not touch the sides are also
+    yielded together.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~edges).astype(np.uint8), connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA] / edges.size
@@ -556,8 +558,11 @@ def list_regions(edges: np.ndarray) -> Iterator[np.ndarray]:
     inner = [label for label in large if not is_at_edge(Box(*stats[label, :4]), edges.shape[::-1], 3)]
     groups = [[label] for label in large] + [list(pair) for pair in combinations(inner, 2)]
     for group in sorted(groups, key=lambda group: -areas[group].sum()):
-        if areas[group].sum() > 0.08:  # a small note on a desk
-            yield np.isin(labels, group).astype(np.uint8)
+        region = np.isin(labels, group).astype(np.uint8)
+        closed = cv2.morphologyEx(region, cv2.MORPH_CLOSE, disc(9))
+        is_one = len(group) < 2 or cv2.connectedComponents(closed)[0] == 2
+        if is_one and areas[group].sum() > 0.08:  # a small note on a desk
+            yield region, closed
 
 
 def find_sheet(shades: np.ndarray, edges: np.ndarray) -> np.ndarray | None:
@@ -567,8 +572,7 @@ def find_sheet(shades: np.ndarray, edges: np.ndarray) -> np.ndarray | None:
     deep dent, is written on, and lies on something of another shade. What reaches into it from its own edge, as a
     finger does, is not part of it.
     """
-    for bare in list_regions(edges):
-        whole = cv2.morphologyEx(bare, cv2.MORPH_CLOSE, disc(9))  # if it is parted
+    for bare, whole in list_regions(edges):
         bulk = fill_outline(find_outline(whole), edges.shape)
         wide = disc(0.2 * math.sqrt(np.count_nonzero(bulk)))  # fingers, and what else is as light, are narrower
         bulk = cv2.morphologyEx(bulk, cv2.MORPH_OPEN, wide, borderType=cv2.BORDER_REPLICATE)
@@ -601,12 +605,17 @@ def is_sheet_alone(sheet: np.ndarray, edges: np.ndarray) -> bool:
 def estimate_paper(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
     """Return the shade of a sheet's paper, (H, W) uint8, without what is written on it; outside, as if it went on.
 
-    It is the wide median of the sheet, a mask (H, W) of the picture `gray`, drawn out at its edge.
+    It is the wide median of the sheet, a mask (H, W) of the picture `gray`, continued outward from its edge.
     """
     _, nearest = cv2.distanceTransformWithLabels(1 - sheet, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     own = np.argwhere(sheet)[nearest[sheet > 0].argsort()]  # the pixel of the sheet with each label
     line, column = own[nearest - 1].transpose(2, 0, 1)  # of the pixel of the sheet that is nearest to each
     return cv2.medianBlur(gray[line, column], max(gray.shape) // 3 | 1)
+
+
+def move(box: Box, across: int, down: int) -> Box:
+    """Return a box so many pixels further to the right and down."""
+    return box._replace(x=box.x + across, y=box.y + down)
 
 
 def scale_box(box: Box, across: float, down: float) -> Box:
@@ -617,19 +626,23 @@ def scale_box(box: Box, across: float, down: float) -> Box:
 
 
 def cut_to_sheet(gray: np.ndarray, in_any_case: bool = False) -> tuple[np.ndarray, Box]:
-    """Cut gray, (H, W) uint8, to the sheet of paper on it, what else is seen covered with paper; return its box, too.
+    """Return gray, (H, W) uint8, cut to the sheet of paper on it, and where that is; what is no paper is painted over.
 
-    Where what lies around it may be writing, or the sheet itself in another light, only `in_any_case`.
+    It is the whole picture where there is no sheet or, unless `in_any_case`, where what lies around it may be writing,
+    or the sheet itself in another light.
     """
+    uncut = gray, Box(0, 0, *gray.shape[::-1])
+    if max(gray.shape) < ALONE_SIDE:
+        return uncut
     small = downsample(gray, 256)
     shades = LOG_SHADES[cv2.medianBlur(small, 5)]
     edges = find_edges(shades)
-    sheet = None if max(gray.shape) < ALONE_SIDE else find_sheet(shades, edges)
+    sheet = find_sheet(shades, edges)
     if sheet is None or not (in_any_case or is_sheet_alone(sheet, edges)):
-        return gray, Box(0, 0, *gray.shape[::-1])
+        return uncut
     sheet = inside_sheet(sheet)
     if not sheet.any():
-        return gray, Box(0, 0, *gray.shape[::-1])
+        return uncut
     across, down = np.divide(gray.shape[::-1], small.shape[::-1])
     x, y, w, h = cv2.boundingRect(sheet)
     if max(across * w, down * h) < ALONE_SIDE:  # cut so small, it would be taken for a digit alone
@@ -641,12 +654,20 @@ def cut_to_sheet(gray: np.ndarray, in_any_case: bool = False) -> tuple[np.ndarra
     return np.where(is_paper, gray[box.y : box.bottom, box.x : box.right], paper), box
 
 
-def is_small_light(gray: np.ndarray) -> bool:
-    """Tell the polarity of a small gray picture, whose ink may fill half of it.
+def light_corners(gray: np.ndarray) -> float:
+    """Return the share of the corners of a gray picture, which are paper mostly, that Otsu's threshold calls light."""
+    _, light = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    end = min(light.shape) // 8 + 1
+    return float(np.mean([light[:end, :end], light[:end, -end:], light[-end:, :end], light[-end:, -end:]]))
 
-    The skewness of the deviations from a wide median has its sign. Where ink fills nearly half of the picture, that
-    says little, and the corners are paper. The digit may fill a tiny picture and its corners: where these differ, a
-    lower skewness has to do, or else ink is what leaves less room for a disc, for strokes are narrower than paper.
+
+def is_small_light_on_dark(gray: np.ndarray) -> bool:
+    """Tell whether the ink of a small gray picture, which may fill half of it, is lighter than its paper.
+
+    The skewness of the deviations from a wide median is positive where it is. Where ink fills nearly half of the
+    picture, that says little, and the corners are paper. The digit may fill a tiny picture and its corners: where these
+    differ, a lower skewness has to do, or else ink is what leaves less room for a disc, for strokes are narrower than
+    paper.
     """
     tiny = downsample(gray, 16)
     wide = cv2.medianBlur(tiny, max(tiny.shape) | 1)
@@ -654,36 +675,39 @@ def is_small_light(gray: np.ndarray) -> bool:
     deviation -= deviation.mean()
     square = deviation * deviation
     skewness = float(square @ deviation) / gray.size / max(float(square.sum()) / gray.size, 1e-4) ** 1.5
+    corners = light_corners(gray)
     if abs(skewness) > 0.8:  # ink on less than 31 % of the picture
         return skewness > 0
-    _, light = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    end = min(light.shape) // 8 + 1
-    corners = np.mean([light[:end, :end], light[:end, -end:], light[-end:, :end], light[-end:, -end:]])
     if max(gray.shape) > TINY_SIDE or not 0.1 < corners < 0.9:
         return corners < 0.5
     if abs(skewness) > 0.5:  # 38 %
         return skewness > 0
+    _, light = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     radius = [cv2.distanceTransform(side, cv2.DIST_L2, 5).max() for side in (light, 1 - light)]
     return radius[0] < radius[1]
 
 
 def is_light_on_dark(gray: np.ndarray) -> bool:
-    """Tell the polarity of a gray picture: what differs most from its surroundings is ink, lighter or darker.
+    """Tell whether the ink of a gray picture is lighter than its paper; ink is what differs most from its surroundings.
 
-    These are a wide median, which the edge of a shadow leaves as it is; shades are compared by their logarithms, for a
-    shadow takes half of the light, a pen most of it. A deviation counts by the gradient around it, for strokes have
-    edges, and the spot of a lamp has none.
+    The surroundings are a wide median, which the edge of a shadow leaves as it is; shades are compared by their
+    logarithms, for a shadow takes half of the light, a pen most of it. A deviation counts by the gradient around it,
+    for strokes have edges, and the spot of a lamp has none. Where their skewness says little, as of bold ink that fills
+    half of the picture, the corners are paper.
     """
     if max(gray.shape) < ALONE_SIDE:
-        return is_small_light(gray)
-    small = downsample(gray, 128)  # no detail is asked for, ...
-    tiny = downsample(small, 32)  # ... least of all by a wide median
+        return is_small_light_on_dark(gray)
+    small = downsample(gray, 128)
+    tiny = downsample(small, 32)  # a wide median needs no detail
     wide = cv2.medianBlur(tiny, int(0.4 * max(tiny.shape)) | 1)
     light, around = (np.log(shade + np.float32(16)) for shade in (small, cv2.resize(wide, small.shape[::-1])))
     deviation = light - around
     deviation -= np.median(deviation)
     gradient = cv2.morphologyEx(cv2.GaussianBlur(light, (0, 0), 0.7), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    return float((cv2.blur(gradient, (5, 5)) * deviation**3).sum()) > 0
+    weight = cv2.blur(gradient, (5, 5))
+    weight /= max(float(weight.sum()), 1e-6)
+    skewness = float((weight * deviation**3).sum()) / max(float((weight * deviation**2).sum()), 1e-6) ** 1.5
+    return skewness > 0 if abs(skewness) > 0.5 else light_corners(small) < 0.5
 
 
 def slide(extreme: np.ufunc, picture: np.ndarray, size: int) -> np.ndarray:
@@ -871,11 +895,12 @@ def find_cell_lines(core: np.ndarray) -> np.ndarray | None:
     x, y = np.flatnonzero(core.any(axis=0)), np.arange(height)[:, np.newaxis]
     uppermost = core[:, x].argmax(axis=0)  # ink in each column
     half, tolerance = len(x) // 2, 1 + width // 100
-    slope = np.median(
-        (uppermost[-half:] - uppermost[:half]) / (x[-half:] - x[:half])
-    )  # few far points hardly change it
-    top = np.median(uppermost - x * slope)  # where x is 0
-    is_straight = np.abs(uppermost - top - x * slope) < tolerance
+    if not half:
+        return None
+    run, rise = x[-half:] - x[:half], uppermost[-half:] - uppermost[:half]
+    slope = np.median(rise / run)  # a few outliers hardly change it
+    start = np.median(uppermost - x * slope)  # where x is 0
+    is_straight = np.abs(uppermost - start - x * slope) < tolerance
     thickness = int(np.median((core[:, x] | (y < uppermost)).argmin(axis=0) - uppermost))
     if np.count_nonzero(is_straight) < 0.8 * width or abs(slope) > 0.1 or not 0 < thickness <= max(height / 8, 3):
         return None
@@ -884,7 +909,7 @@ def find_cell_lines(core: np.ndarray) -> np.ndarray | None:
     straightened = cv2.dilate(straightened, np.ones((2 * tolerance + 1, 1), np.uint8))
     spans_width = np.count_nonzero(straightened, axis=1) > 0.95 * np.ptp(x[is_straight])  # these rows of it
     runs = np.flatnonzero(np.diff(spans_width, prepend=False, append=False)).reshape(-1, 2)
-    top = round(top + width / 2 * slope)
+    top = round(start + width / 2 * slope)
     is_line = np.zeros(height, bool)
     for start, end in [(top, top + thickness), *(runs + np.array([tolerance, -tolerance])).tolist()]:
         if abs(end - start - thickness) <= tolerance:
@@ -949,7 +974,7 @@ def is_even(line: np.ndarray) -> bool:
 def erase_frames(strokes: np.ndarray) -> np.ndarray:
     """Erase lines near the writing: frames of a form's fields, lines of a table or below a number, closed circles.
 
-    Digits may touch them.
+    Digits may touch them, but one in a circle at least must not.
     """
     core = to_core(strokes)
     outlines, tree = cv2.findContours(core, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
@@ -972,8 +997,7 @@ def erase_frames(strokes: np.ndarray) -> np.ndarray:
         around = strokes[top : y + h + 2, left : x + w + 2]
         own = cv2.drawContours(np.zeros_like(around), outlines, index, 1, cv2.FILLED, 8, tree, 1, (-left, -top))
         hole = max((outlines[hole] for hole in children[index]), key=cv2.contourArea, default=None)
-        rim = find_rim(own)
-        if hole is not None and is_convex(hole) and is_around(rim, boxes[index], inside):
+        if hole is not None and is_convex(hole) and is_around(rim := find_rim(own), boxes[index], inside):
             around *= 1 - cv2.dilate(rim, disc(5))  # with what is grey beside it
         elif is_long and is_even(own):
             around *= 1 - cv2.dilate(own, disc(5))
@@ -1085,17 +1109,6 @@ def drop_holes(marks: list[Mark]) -> list[Mark]:
     return [mark for mark, box in zip(marks, discs, strict=True) if not is_hole(box)] or marks
 
 
-def drop_underlines(marks: list[Mark]) -> list[Mark]:
-    """Drop flat marks below a digit that reach beyond it on both sides, as no part of a digit does."""
-
-    def is_underline(line: Box, body: Box) -> bool:
-        away, beyond = line.middle - body.bottom, 0.02 * body.h
-        reaches = line.x < body.x - beyond and line.right > body.right + beyond
-        return reaches and 3 * line.h < line.w < 2 * body.h and beyond < away < 0.5 * body.h
-
-    return [mark for mark in marks if not any(is_underline(mark.box, other.box) for other in marks)]
-
-
 def drop_specks(marks: list[Mark]) -> list[Mark]:
     """Drop what is far smaller, or holds far less ink, than the largest mark."""
     sizes = np.array([max(mark.box.w, mark.box.h) for mark in marks])
@@ -1124,6 +1137,21 @@ def belongs(fragment: Box, body: Box, tall: float) -> bool:
     if fragment.h < 0.75 * body.h and shared > 0.5 and down == 0:  # within the body
         return True
     return max(fragment.w, fragment.h) < 0.35 * max(body.w, body.h) and max(across, down) < 0.08 * height  # a splinter
+
+
+def drop_underlines(marks: list[Mark]) -> list[Mark]:
+    """Drop flat marks below a digit that reach beyond it on both sides, unless they are bars of digits below them."""
+    boxes = [mark.box for mark in marks]
+
+    def is_underline(line: Box, body: Box) -> bool:
+        away, beyond = line.middle - body.bottom, 0.02 * body.h
+        reaches = line.x < body.x - beyond and line.right > body.right + beyond
+        return reaches and 3 * line.h < line.w < 2 * body.h and beyond < away < 0.5 * body.h
+
+    def is_bar(line: Box) -> bool:
+        return any(box.y > line.y and box.h > 0.5 * line.w and belongs(line, box, box.h) for box in boxes)
+
+    return [mark for mark in marks if is_bar(mark.box) or not any(is_underline(mark.box, box) for box in boxes)]
 
 
 def is_split(a: Box, b: Box, marks: Iterable[Mark]) -> bool:
@@ -1440,24 +1468,29 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     """Find the digits on a gray picture in a way; with `one`, take all ink for a single one.
 
     What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, frames and circles, lines
-    across the picture, its edges, holes, printed lines, specks. Then the fragments of broken digits are joined.
+    across the picture, its edges, holes, printed lines, underlines, specks. Then the fragments of broken digits are
+    joined.
     """
-    gray, around = cut_to_sheet(shrink(gray, WORKING_SIDE), way.sheet)
+    uncut = shrink(gray, WORKING_SIDE)
+    gray, area = cut_to_sheet(uncut, way.sheet)
     ink = to_ink(gray, way.inverted)
     strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
     try:
         strokes, cleared = keep_strokes(ink, way)
         strokes = fill_hollow(strokes) if way.hollow else erase_lines(erase_frames(strokes))
-        marks = drop_underlines(drop_form(drop_holes(drop_edges(find_marks(strokes), strokes.shape))))
+        marks = find_marks(strokes)
+        marks = drop_edges(marks, strokes.shape) if gray is uncut else marks  # at the edge of a sheet, a bar may be a 1
+        marks = drop_underlines(drop_form(drop_holes(marks)))
         if not marks:
             raise InputError(NOTHING_FOUND)
         marks = drop_specks(marks)
         rows = [[reduce(join, marks)]] if one else arrange_rows(join_fragments(marks, strokes.shape[::-1]))
     except InputError as err:
         error = str(err)
+    rows = [[mark._replace(box=move(mark.box, area.x, area.y)) for mark in row] for row in rows]
     sizes = [np.count_nonzero(mark.ink) for row in rows for mark in row]
     is_ink_left = cleared > 0.1 * median(sizes or [math.inf])  # a tenth of a mark may be part of a fainter one
-    return Stages(around, gray, ink, strokes, rows, is_ink_left, error)
+    return Stages(gray, ink, strokes, rows, is_ink_left, error)
 
 
 def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way = PLAIN) -> Page:
@@ -1473,9 +1506,7 @@ def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way =
     marks = [(row_index, mark) for row_index, row in enumerate(stages.rows) for mark in row]
     for mark_index, (row_index, mark) in enumerate(marks):
         for start, end, part in cut_up(mark) if way.cut and not one else [(0, 1, mark)]:
-            x, y, w, h = part.box
-            box = scale_box(Box(x + stages.around.x, y + stages.around.y, w, h), across, down)
-            pieces.append(Piece(box, row_index, mark_index, start, end))
+            pieces.append(Piece(scale_box(part.box, across, down), row_index, mark_index, start, end))
             digits.append(to_digit(part.ink))
     return Page(
         path,
@@ -2719,11 +2750,13 @@ def to_text(rows: list[list[Box]], probs: np.ndarray, min_confidence: float) -> 
 def is_remnant(box: Box, is_certain: bool, certain: list[Box]) -> bool:
     """Tell whether a box that runs off its page is far taller than all certain digits or far from them.
 
-    One that is certain itself is far only where it is level with none of them.
+    One that is certain itself is far only where it is level with none of them and, if upright, in none of their
+    columns.
     """
     others = [other for other in certain if other is not box]
     if is_certain:
-        is_apart = not any(other.y < box.middle < other.bottom for other in others)
+        in_column = box.w < 0.5 * box.h and any(box_distance(box, other)[0] == 0 for other in others)
+        is_apart = not in_column and not any(other.y < box.middle < other.bottom for other in others)
     else:
         is_apart = all(sum(box_distance(box, other)) > other.h for other in others)
     return is_apart or box.h > 1.6 * max(other.h for other in others)
@@ -2856,7 +2889,8 @@ def find_certain(probs: np.ndarray, least: float = REREAD_BELOW) -> np.ndarray:
 def can_replace(first: Reading, other: Reading) -> bool:
     """Tell whether a page may be read as another reading has it: one that is mostly certain and loses no certain digit.
 
-    One that covers what lies around a sheet loses none of 50 % there, unless most of that is no digit.
+    A reading of a sheet alone misses no digit that was found with MIN_CONFIDENCE, unless most of what it misses is
+    none.
 
     A 1 may be lost, for it may be part of another digit. Where more digits are found than before, most must not be 1s,
     for a piece of any stroke looks like one. Half may be, or a 1 alone, if the 1s are narrow and tall, do not run off
@@ -2873,8 +2907,8 @@ def can_replace(first: Reading, other: Reading) -> bool:
         if mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT:
             return False
     if other.page.way.sheet:
-        is_covered = [not any(is_on(box, kept) for kept in other.boxes) for box in first.boxes]
-        lost = (find_certain(first.probs[is_covered], MIN_CONFIDENCE) != 1).any()
+        is_missed = [not any(is_on(box, kept) for kept in other.boxes) for box in first.boxes]
+        lost = (find_certain(first.probs[is_missed], MIN_CONFIDENCE) != 1).any()
     else:
         lost = non_ones < np.count_nonzero(find_certain(first.probs) != 1)
     enough = not first.boxes or count >= other.page.way.min_digits
@@ -2884,7 +2918,7 @@ def can_replace(first: Reading, other: Reading) -> bool:
 def extends(other: Reading, first: Reading) -> bool:
     """Tell whether a reading has all digits of another, no less certain, and more in its rows, certain and as tall.
 
-    No more of them is a 1, for an edge or any piece of a stroke looks like one.
+    None of the added digits may be a 1, for an edge or any piece of a stroke looks like one.
     """
     if not 0 < len(first.boxes) < len(other.boxes):
         return False
@@ -2895,8 +2929,8 @@ def extends(other: Reading, first: Reading) -> bool:
         same = [i for i in there if first.probs[i].argmax() == digit and probs[digit] > 0.9 * first.probs[i, digit]]
         level = any(known.y <= box.middle < known.bottom for known in first.boxes)
         inside = box.x > 0 and box.right < other.page.size[0]  # else, it may be a shadow along an edge
-        is_digit = digit != 1 and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
-        if not same and (there or not (level and inside and is_digit)):
+        is_plausible = digit != 1 and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
+        if not same and (there or not (level and inside and is_plausible)):
             return False
         kept += same
     return sorted(kept) == list(range(len(first.boxes)))

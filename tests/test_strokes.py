@@ -429,6 +429,29 @@ def test_lines_below_a_digit_alone_are_no_part_of_it(label, lines, rng):
     assert_alike(page, drawn)
 
 
+def test_the_bar_of_a_7_below_a_1_is_no_underline_of_it(rng):
+    page = plain(500, 300)
+    write(page, pen("1", 160, 14, rng, slant=0), 140, 40, BLACK)
+    cv2.line(page, (100, 250), (200, 248), BLACK, 12)
+    cv2.line(page, (190, 276), (140, 420), BLACK, 12)
+    assert read_one(page).text == "1\n7"
+
+
+def test_a_1_at_the_foot_of_a_column_is_read_though_it_runs_off_the_page(rng):
+    page = plain(600, 300)
+    for place, label in enumerate("4831"):
+        write(page, pen(label, 110, 12, rng, slant=0), 120, 40 + 150 * place, BLACK)
+    assert read_one(page).text.split() == list("4831")
+
+
+def test_a_1_near_the_edge_of_its_sheet_is_read(rng):
+    page = plain(600, 900, (40, 50, 60))
+    page[100:500, 150:750] = 230
+    for place, label in zip((190, 320, 470), "153", strict=True):
+        write(page, pen(label, 120, 12, rng, slant=0), place, 230, BLACK)
+    assert read_one(page).text == "153"
+
+
 def test_a_pen_that_lies_on_the_page_is_no_1(rng):
     page = plain(500, 700)
     for place, label in enumerate("4836"):
