@@ -1071,13 +1071,16 @@ def fills_edge(mark: Mark, shape: tuple[int, int]) -> bool:
     return bool(is_along and np.count_nonzero(filled) > 0.85 * np.count_nonzero(core))
 
 
-def drop_edges(marks: list[Mark], shape: tuple[int, int]) -> list[Mark]:
-    """Drop what lies along the sides of a picture (H, W): the desk beside a sheet of paper, upright bars of a form."""
+def drop_edges(marks: list[Mark], shape: tuple[int, int], is_cut: bool) -> list[Mark]:
+    """Drop what lies along the sides of a picture (H, W): the desk beside a sheet of paper, upright bars of a form.
+
+    Near the edge of a sheet that was cut out of its picture, a bar may be a 1.
+    """
     side = max(shape)
 
     def is_bar(mark: Mark) -> bool:
         x, _, w, h = mark.box
-        if not (3 * w < h and w < 0.04 * side and min(x, shape[1] - x - w) < 0.04 * side):
+        if is_cut or not (3 * w < h and w < 0.04 * side and min(x, shape[1] - x - w) < 0.04 * side):
             return False
         box, core = cut_to_ink(to_core(mark.ink))
         return np.count_nonzero(core) > 0.9 * box.w * box.h
@@ -1479,7 +1482,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
         strokes, cleared = keep_strokes(ink, way)
         strokes = fill_hollow(strokes) if way.hollow else erase_lines(erase_frames(strokes))
         marks = find_marks(strokes)
-        marks = drop_edges(marks, strokes.shape) if gray is uncut else marks  # at the edge of a sheet, a bar may be a 1
+        marks = drop_edges(marks, strokes.shape, is_cut=gray is not uncut)
         marks = drop_underlines(drop_form(drop_holes(marks)))
         if not marks:
             raise InputError(NOTHING_FOUND)
