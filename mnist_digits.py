@@ -545,12 +545,10 @@ def is_at_edge(box: Box, size: tuple[int, int], reach: float) -> bool:
 
 
 def list_regions(edges: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield what edges (H, W) and a picture's sides bound, the largest first, and the same with narrow gaps closed.
+    """Yield each large region between edges (H, W) and the picture's sides, and the same with narrow gaps closed.
 
-    Both are masks (H, W) uint8 of 0 and 1.
-
-    The edge of a shadow or a frame may part a sheet: two regions beside each other that do not touch the sides are also
-    yielded together.
+    The largest comes first; both are masks (H, W) uint8 of 0 and 1. The edge of a shadow or a frame may part a sheet:
+    two regions beside each other that do not touch the sides are also yielded together.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~edges).astype(np.uint8), connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA] / edges.size
@@ -558,10 +556,11 @@ def list_regions(edges: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     inner = [label for label in large if not is_at_edge(Box(*stats[label, :4]), edges.shape[::-1], 3)]
     groups = [[label] for label in large] + [list(pair) for pair in combinations(inner, 2)]
     for group in sorted(groups, key=lambda group: -areas[group].sum()):
+        if areas[group].sum() <= 0.08:  # less than a small note on a desk
+            return
         region = np.isin(labels, group).astype(np.uint8)
         closed = cv2.morphologyEx(region, cv2.MORPH_CLOSE, disc(9))
-        is_one = len(group) < 2 or cv2.connectedComponents(closed)[0] == 2
-        if is_one and areas[group].sum() > 0.08:  # a small note on a desk
+        if len(group) == 1 or cv2.connectedComponents(closed)[0] == 2:
             yield region, closed
 
 
@@ -654,11 +653,11 @@ def cut_to_sheet(gray: np.ndarray, in_any_case: bool = False) -> tuple[np.ndarra
     return np.where(is_paper, gray[box.y : box.bottom, box.x : box.right], paper), box
 
 
-def light_corners(gray: np.ndarray) -> float:
-    """Return the share of the corners of a gray picture, which are paper mostly, that Otsu's threshold calls light."""
+def split_light(gray: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the mask, (H, W) uint8 of 0 and 1, of what is light by Otsu's threshold, and its share of the corners."""
     _, light = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     end = min(light.shape) // 8 + 1
-    return float(np.mean([light[:end, :end], light[:end, -end:], light[-end:, :end], light[-end:, -end:]]))
+    return light, np.mean([light[:end, :end], light[:end, -end:], light[-end:, :end], light[-end:, -end:]])
 
 
 def is_small_light_on_dark(gray: np.ndarray) -> bool:
@@ -675,14 +674,13 @@ def is_small_light_on_dark(gray: np.ndarray) -> bool:
     deviation -= deviation.mean()
     square = deviation * deviation
     skewness = float(square @ deviation) / gray.size / max(float(square.sum()) / gray.size, 1e-4) ** 1.5
-    corners = light_corners(gray)
     if abs(skewness) > 0.8:  # ink on less than 31 % of the picture
         return skewness > 0
+    light, corners = split_light(gray)
     if max(gray.shape) > TINY_SIDE or not 0.1 < corners < 0.9:
         return corners < 0.5
     if abs(skewness) > 0.5:  # 38 %
         return skewness > 0
-    _, light = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     radius = [cv2.distanceTransform(side, cv2.DIST_L2, 5).max() for side in (light, 1 - light)]
     return radius[0] < radius[1]
 
@@ -707,7 +705,7 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     weight = cv2.blur(gradient, (5, 5))
     weight /= max(float(weight.sum()), 1e-6)
     skewness = float((weight * deviation**3).sum()) / max(float((weight * deviation**2).sum()), 1e-6) ** 1.5
-    return skewness > 0 if abs(skewness) > 0.5 else light_corners(small) < 0.5
+    return skewness > 0 if abs(skewness) > 0.5 else split_light(small)[1] < 0.5
 
 
 def slide(extreme: np.ufunc, picture: np.ndarray, size: int) -> np.ndarray:
@@ -899,8 +897,8 @@ def find_cell_lines(core: np.ndarray) -> np.ndarray | None:
         return None
     run, rise = x[-half:] - x[:half], uppermost[-half:] - uppermost[:half]
     slope = np.median(rise / run)  # a few outliers hardly change it
-    start = np.median(uppermost - x * slope)  # where x is 0
-    is_straight = np.abs(uppermost - start - x * slope) < tolerance
+    intercept = np.median(uppermost - x * slope)
+    is_straight = np.abs(uppermost - intercept - x * slope) < tolerance
     thickness = int(np.median((core[:, x] | (y < uppermost)).argmin(axis=0) - uppermost))
     if np.count_nonzero(is_straight) < 0.8 * width or abs(slope) > 0.1 or not 0 < thickness <= max(height / 8, 3):
         return None
@@ -909,7 +907,7 @@ def find_cell_lines(core: np.ndarray) -> np.ndarray | None:
     straightened = cv2.dilate(straightened, np.ones((2 * tolerance + 1, 1), np.uint8))
     spans_width = np.count_nonzero(straightened, axis=1) > 0.95 * np.ptp(x[is_straight])  # these rows of it
     runs = np.flatnonzero(np.diff(spans_width, prepend=False, append=False)).reshape(-1, 2)
-    top = round(start + width / 2 * slope)
+    top = round(intercept + width / 2 * slope)
     is_line = np.zeros(height, bool)
     for start, end in [(top, top + thickness), *(runs + np.array([tolerance, -tolerance])).tolist()]:
         if abs(end - start - thickness) <= tolerance:
@@ -956,11 +954,14 @@ def is_around(ink: np.ndarray, box: Box, others: Iterable[Box]) -> bool:
 
 
 def find_rim(ink: np.ndarray) -> np.ndarray:
-    """Return what of a mask of ink, (H, W) uint8 of 0 and 1, is a line along its outline, as deep as most of it."""
-    inside = pad(fill_outline(find_outline(ink), ink.shape), 1)
-    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(int)
-    inked, all_of_it = (np.bincount(depth[chosen], minlength=depth.max() + 2) for chosen in (ink > 0, depth > 0))
-    thickness = 1 + np.argmax(2 * inked[1:] <= all_of_it[1:])
+    """Return the line along the outline of a mask of ink, (H, W) uint8 of 0 and 1, without what touches it inside.
+
+    It is as thick as more than half of all that is equally far from the outline is ink.
+    """
+    filled = pad(fill_outline(find_outline(ink), ink.shape), 1)
+    depth = cv2.distanceTransform(filled, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(int)
+    inked, total = (np.bincount(depth[mask], minlength=depth.max() + 2) for mask in (ink > 0, depth > 0))
+    thickness = 1 + np.argmax(2 * inked[1:] <= total[1:])
     return ink * (depth <= 1.2 * thickness + 1).astype(np.uint8)
 
 
@@ -974,7 +975,7 @@ def is_even(line: np.ndarray) -> bool:
 def erase_frames(strokes: np.ndarray) -> np.ndarray:
     """Erase lines near the writing: frames of a form's fields, lines of a table or below a number, closed circles.
 
-    Digits may touch them, but one in a circle at least must not.
+    Digits may touch them; of those in a circle, at least one must not.
     """
     core = to_core(strokes)
     outlines, tree = cv2.findContours(core, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
@@ -1125,6 +1126,11 @@ def box_distance(a: Box, b: Box) -> tuple[int, int]:
     return max(a.x - b.right, b.x - a.right, 0), max(a.y - b.bottom, b.y - a.bottom, 0)
 
 
+def is_level(box: Box, other: Box) -> bool:
+    """Tell whether the middle of a box is level with another."""
+    return other.y <= box.middle < other.bottom
+
+
 def is_cut_off(box: Box, size: tuple[int, int]) -> bool:
     """Tell whether a box seems to run off its picture (width, height)."""
     return is_at_edge(box, size, max(2, max(size) / 300))
@@ -1167,7 +1173,7 @@ def is_split(a: Box, b: Box, marks: Iterable[Mark]) -> bool:
     if across or down > 0.03 * height:
         return False
     small, large = sorted((a, b), key=lambda box: box.h)
-    if large.y < small.middle < large.bottom:  # side by side in one row
+    if is_level(small, large):  # side by side in one row
         return False
     return height < 1.3 * max((mark.box.h for mark in marks if mark.box not in (a, b)), default=height)
 
@@ -1474,15 +1480,14 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     across the picture, its edges, holes, printed lines, underlines, specks. Then the fragments of broken digits are
     joined.
     """
-    uncut = shrink(gray, WORKING_SIDE)
-    gray, area = cut_to_sheet(uncut, way.sheet)
+    small = shrink(gray, WORKING_SIDE)
+    gray, area = cut_to_sheet(small, way.sheet)
     ink = to_ink(gray, way.inverted)
     strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
     try:
         strokes, cleared = keep_strokes(ink, way)
         strokes = fill_hollow(strokes) if way.hollow else erase_lines(erase_frames(strokes))
-        marks = find_marks(strokes)
-        marks = drop_edges(marks, strokes.shape, is_cut=gray is not uncut)
+        marks = drop_edges(find_marks(strokes), strokes.shape, is_cut=gray is not small)
         marks = drop_underlines(drop_form(drop_holes(marks)))
         if not marks:
             raise InputError(NOTHING_FOUND)
@@ -2759,7 +2764,7 @@ def is_remnant(box: Box, is_certain: bool, certain: list[Box]) -> bool:
     others = [other for other in certain if other is not box]
     if is_certain:
         in_column = box.w < 0.5 * box.h and any(box_distance(box, other)[0] == 0 for other in others)
-        is_apart = not in_column and not any(other.y < box.middle < other.bottom for other in others)
+        is_apart = not in_column and not any(is_level(box, other) for other in others)
     else:
         is_apart = all(sum(box_distance(box, other)) > other.h for other in others)
     return is_apart or box.h > 1.6 * max(other.h for other in others)
@@ -2880,7 +2885,7 @@ def downweight(probs: np.ndarray) -> np.ndarray:
 
 def is_on(box: Box, other: Box) -> bool:
     """Tell whether the middle of a box lies on another."""
-    return other.x <= box.x + box.w / 2 < other.right and other.y <= box.middle < other.bottom
+    return other.x <= box.x + box.w / 2 < other.right and is_level(box, other)
 
 
 def find_certain(probs: np.ndarray, least: float = REREAD_BELOW) -> np.ndarray:
@@ -2892,8 +2897,8 @@ def find_certain(probs: np.ndarray, least: float = REREAD_BELOW) -> np.ndarray:
 def can_replace(first: Reading, other: Reading) -> bool:
     """Tell whether a page may be read as another reading has it: one that is mostly certain and loses no certain digit.
 
-    A reading of a sheet alone misses no digit that was found with MIN_CONFIDENCE, unless most of what it misses is
-    none.
+    A reading of a sheet alone must have every digit first read with MIN_CONFIDENCE, unless most of what it lacks is no
+    digit.
 
     A 1 may be lost, for it may be part of another digit. Where more digits are found than before, most must not be 1s,
     for a piece of any stroke looks like one. Half may be, or a 1 alone, if the 1s are narrow and tall, do not run off
@@ -2910,8 +2915,8 @@ def can_replace(first: Reading, other: Reading) -> bool:
         if mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT:
             return False
     if other.page.way.sheet:
-        is_missed = [not any(is_on(box, kept) for kept in other.boxes) for box in first.boxes]
-        lost = (find_certain(first.probs[is_missed], MIN_CONFIDENCE) != 1).any()
+        is_lacking = [not any(is_on(box, kept) for kept in other.boxes) for box in first.boxes]
+        lost = (find_certain(first.probs[is_lacking], MIN_CONFIDENCE) != 1).any()
     else:
         lost = non_ones < np.count_nonzero(find_certain(first.probs) != 1)
     enough = not first.boxes or count >= other.page.way.min_digits
@@ -2930,7 +2935,7 @@ def extends(other: Reading, first: Reading) -> bool:
         digit = probs.argmax()
         there = [index for index, known in enumerate(first.boxes) if is_on(box, known)]
         same = [i for i in there if first.probs[i].argmax() == digit and probs[digit] > 0.9 * first.probs[i, digit]]
-        level = any(known.y <= box.middle < known.bottom for known in first.boxes)
+        level = any(is_level(box, known) for known in first.boxes)
         inside = box.x > 0 and box.right < other.page.size[0]  # else, it may be a shadow along an edge
         is_plausible = digit != 1 and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
         if not same and (there or not (level and inside and is_plausible)):
