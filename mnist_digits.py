@@ -573,6 +573,8 @@ def find_sheet(shades: np.ndarray, edges: np.ndarray) -> np.ndarray | None:
     """
     for bare, whole in list_regions(edges):
         bulk = fill_outline(find_outline(whole), edges.shape)
+        if bulk.all():  # nothing is around it; a quick way out
+            continue
         wide = disc(0.2 * math.sqrt(np.count_nonzero(bulk)))  # fingers, and what else is as light, are narrower
         bulk = cv2.morphologyEx(bulk, cv2.MORPH_OPEN, wide, borderType=cv2.BORDER_REPLICATE)
         if not bulk.any():
