@@ -1387,17 +1387,15 @@ def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
     height, width = ink.shape
     half = height // 2
 
-    def run(lines: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-        crossed, steps = lines[0], []  # the least ink on the way to each pixel of a line; the steps that led there
+    def accumulate(lines: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        crossed, steps = np.pad(lines[0], 1, constant_values=np.inf), []  # the least ink on the way to each pixel
         for line in lines[1:]:
-            left, right = np.pad(crossed, (1, 0))[:-1], np.pad(crossed, (0, 1))[1:]
-            left[0] = right[-1] = np.inf
-            ways = np.stack([crossed, left + 0.2, right + 0.2])  # a step aside costs a fifth of a pixel of ink
-            crossed = line + ways.min(axis=0)
+            ways = np.stack([crossed[1:-1], crossed[:-2] + 0.2, crossed[2:] + 0.2])  # a step aside costs that much ink
+            crossed[1:-1] = line + ways.min(axis=0)
             steps.append(np.array([0, -1, 1])[ways.argmin(axis=0)])
-        return crossed, steps[::-1]
+        return crossed[1:-1], steps[::-1]
 
-    (above, up), (below, down) = run(ink[: half + 1]), run(ink[half:][::-1])
+    (above, up), (below, down) = accumulate(ink[: half + 1]), accumulate(ink[half:][::-1])
     crossed, seams = above + below - ink[half], []
     for x in crossed.argsort():
         near = not apart <= x <= width - apart or any(abs(x - seam[half]) < apart for seam in seams)
@@ -1716,24 +1714,24 @@ def find_points(
     return (PIXELS @ matrices.swapaxes(1, 2)).reshape(-1, FIELD, FIELD, 2)
 
 
-def draw_poses(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Draw for so many digits what the get_random_transform of Keras's ImageDataGenerator(**POSES) draws for one."""
+def sample_poses(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Sample for so many digits what Keras's ImageDataGenerator(**POSES).get_random_transform samples for one."""
 
-    def draw(name: str, scale: float = 1, middle: float = 0) -> np.ndarray:
+    def sample(name: str, scale: float = 1, middle: float = 0) -> np.ndarray:
         return middle + scale * rng.uniform(-POSES[name], POSES[name], count)
 
     return {
-        "theta": draw("rotation_range"),
-        "shear": draw("shear_range"),
-        "tx": draw("height_shift_range", FIELD),  # Keras calls the vertical axis x
-        "ty": draw("width_shift_range", FIELD),
-        "zx": draw("zoom_range", middle=1),
-        "zy": draw("zoom_range", middle=1),
+        "theta": sample("rotation_range"),
+        "shear": sample("shear_range"),
+        "tx": sample("height_shift_range", FIELD),  # Keras calls the vertical axis x
+        "ty": sample("width_shift_range", FIELD),
+        "zx": sample("zoom_range", middle=1),
+        "zy": sample("zoom_range", middle=1),
     }
 
 
-def draw_bends(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw how far each pixel of so many digits is out of its place, smoothly, (N, 28, 28, 2) in pixels."""
+def sample_bends(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Sample how far each pixel of so many digits is out of its place, smoothly, (N, 28, 28, 2) in pixels."""
     knots = rng.uniform(0, 0.8, (count, 1, 1, 1)) * rng.normal(0, 1, (count, 2, 5, 5))
     return (SMOOTH @ knots.astype(np.float32) @ SMOOTH.T).transpose(0, 2, 3, 1)
 
@@ -1990,7 +1988,7 @@ def find_rare(x: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
 def outlier_sampler(
     x: np.ndarray, targets: np.ndarray
 ) -> Callable[[int, np.random.Generator], tuple[np.ndarray, np.ndarray]]:
-    """Return the function that draws so many pictures such as digits x (N, 28, 28) hardly hold, and their targets.
+    """Return the function that samples so many pictures such as digits x (N, 28, 28) hardly hold, and their targets.
 
     Four in ten are digits redrawn, most of them from the eighth least like the rest of their label, with their one-hot
     targets; a few are digits as Europeans write them; the rest are no digits, with a tenth for each label.
@@ -2306,24 +2304,24 @@ def augment(recipe: Recipe, batch: np.ndarray, rng: np.random.Generator) -> np.n
     if not recipe.augment:
         return batch
     chosen = rng.permutation(len(batch))[: round((1 - recipe.clean) * len(batch))]
-    points = find_points(**draw_poses(len(chosen), rng))
+    points = find_points(**sample_poses(len(chosen), rng))
     if recipe.elastic:
-        points += draw_bends(len(chosen), rng)
+        points += sample_bends(len(chosen), rng)
     moved = resample(batch[chosen], points)
     batch[chosen] = vary_pens(moved, rng) if recipe.elastic else moved
     return batch
 
 
 def replay(
-    draw: Callable[[np.random.Generator], tuple[np.ndarray, ...]], seed: int, step: int
+    sample: Callable[[np.random.Generator], tuple[np.ndarray, ...]], seed: int, step: int
 ) -> Iterator[tuple[np.ndarray, ...]]:
-    """Yield for each step of the training, from `step` on, what is drawn for it and for the next few.
+    """Yield for each step of the training, from `step` on, what is sampled for it and for the next few.
 
     So each is shown several times: data echoing (Choi et al., 2019).
     """
     recent: deque[tuple[np.ndarray, ...]] = deque(maxlen=SHOWINGS)
     while True:
-        recent.append(draw(np.random.default_rng([seed, step, 1])))
+        recent.append(sample(np.random.default_rng([seed, step, 1])))
         step += 1
         if len(recent) == SHOWINGS:
             yield tuple(map(np.concatenate, zip(*recent, strict=True)))
@@ -3088,8 +3086,8 @@ DARK, FAINT, GOOD, BAD = "#1b1b1b", "#8a8a8a", "#1f77b4", "#c8401f"
 PLOT_LIMIT = 60  # pictures in one figure: with more, none is large enough to see
 
 
-def draw_history(history: dict[str, list[float]]) -> Figure:
-    """Draw loss and accuracy against epochs, in training and in validation."""
+def plot_history(history: dict[str, list[float]]) -> Figure:
+    """Plot loss and accuracy against epochs, in training and in validation."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -3111,8 +3109,8 @@ def draw_history(history: dict[str, list[float]]) -> Figure:
     return figure
 
 
-def draw_confusion(counts: list[list[int]]) -> Figure:
-    """Draw a confusion matrix (10, 10) of counts, each row coloured by its share of misread digits."""
+def plot_confusion(counts: list[list[int]]) -> Figure:
+    """Plot a confusion matrix (10, 10) of counts, each row coloured by its share of misread digits."""
     from matplotlib.figure import Figure
 
     confusion = np.array(counts)
@@ -3132,8 +3130,8 @@ def draw_confusion(counts: list[list[int]]) -> Figure:
     return figure
 
 
-def draw_mistakes(digits: np.ndarray, labels: np.ndarray, probs: np.ndarray) -> Figure:
-    """Draw the digits that were misread with most confidence, at most 24 of them."""
+def plot_mistakes(digits: np.ndarray, labels: np.ndarray, probs: np.ndarray) -> Figure:
+    """Plot the digits that were misread with most confidence, at most 24 of them."""
     from matplotlib.figure import Figure
 
     read, confidence = probs.argmax(axis=1), probs.max(axis=1)
@@ -3141,10 +3139,10 @@ def draw_mistakes(digits: np.ndarray, labels: np.ndarray, probs: np.ndarray) -> 
     wrong = wrong[np.argsort(-confidence[wrong])]
     shown = wrong[:24]
     columns = min(max(len(shown), 4), 8)
-    lines = max(math.ceil(len(shown) / columns), 1)
-    figure = Figure(figsize=(1.5 * columns, 1.9 * lines + 0.5), layout="constrained")
+    rows = max(math.ceil(len(shown) / columns), 1)
+    figure = Figure(figsize=(1.5 * columns, 1.9 * rows + 0.5), layout="constrained")
     figure.suptitle(f"the {len(shown)} most confident of {len(wrong)} mistakes in {len(labels):,} test digits")
-    for axes, index in zip(figure.subplots(lines, columns, squeeze=False).flat, shown, strict=False):
+    for axes, index in zip(figure.subplots(rows, columns, squeeze=False).flat, shown, strict=False):
         axes.imshow(digits[index], cmap="gray_r", vmin=0, vmax=255)
         axes.set_title(f"{labels[index]} read as {read[index]}\n{percent(confidence[index])}", fontsize=9)
     for axes in figure.axes:
@@ -3157,8 +3155,8 @@ def file_name(path: str) -> str:
     return printable(Path(path).name)
 
 
-def draw_page(axes: Axes, reading: Reading) -> None:
-    """Draw one picture with the boxes of its digits, under its name."""
+def plot_page(axes: Axes, reading: Reading) -> None:
+    """Plot one picture with the boxes of its digits, under its name."""
     from matplotlib.patches import Rectangle
 
     page = reading.page
@@ -3182,9 +3180,9 @@ def draw_page(axes: Axes, reading: Reading) -> None:
 def tile(digits: np.ndarray) -> np.ndarray:
     """Lay digits (N, 28, 28) uint8 side by side, as nearly in a square as they go: (H, W) uint8."""
     columns = math.ceil(math.sqrt(len(digits)))
-    lines = math.ceil(len(digits) / columns)
-    grid = np.pad(digits, ((0, lines * columns - len(digits)), (0, 0), (0, 0)))
-    return grid.reshape(lines, columns, FIELD, FIELD).swapaxes(1, 2).reshape(lines * FIELD, columns * FIELD)
+    rows = math.ceil(len(digits) / columns)
+    grid = np.pad(digits, ((0, rows * columns - len(digits)), (0, 0), (0, 0)))
+    return grid.reshape(rows, columns, FIELD, FIELD).swapaxes(1, 2).reshape(rows * FIELD, columns * FIELD)
 
 
 def on_one_line(text: str, most: int) -> str:
@@ -3193,8 +3191,8 @@ def on_one_line(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 2]}.."
 
 
-def draw_seen(axes: Axes, reading: Reading) -> None:
-    """Draw what the network saw, its digits side by side, under what it read."""
+def plot_seen(axes: Axes, reading: Reading) -> None:
+    """Plot what the network saw, its digits side by side, under what it read."""
     if not len(reading.digits):
         axes.text(0.5, 0.5, fill(reading.error, 22), fontsize=8, color=BAD, ha="center", va="center", parse_math=False)
         return
@@ -3204,36 +3202,36 @@ def draw_seen(axes: Axes, reading: Reading) -> None:
     axes.set_title(f"{text}  {percent(reading.confidence)}", fontsize=10, color=color)
 
 
-def draw_readings(readings: list[Reading]) -> Figure:
-    """Draw each picture with its boxes, what the network saw of it, and what was read."""
+def plot_readings(readings: list[Reading]) -> Figure:
+    """Plot each picture with its boxes, what the network saw of it, and what was read."""
     from matplotlib.figure import Figure
 
     columns = min(len(readings), max(2, round(math.sqrt(len(readings) * 0.8))))
-    lines = math.ceil(len(readings) / columns)
+    rows = math.ceil(len(readings) / columns)
     zoom = {1: 2, 2: 1.5}.get(columns, 1)
-    figure = Figure(figsize=(3.4 * columns * zoom, 2.1 * lines * zoom))
-    grid = figure.subplots(lines, 2 * columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.45})
-    figure.subplots_adjust(left=0.02, right=0.98, bottom=0.08 / lines, top=1 - 0.3 / lines / zoom)
+    figure = Figure(figsize=(3.4 * columns * zoom, 2.1 * rows * zoom))
+    grid = figure.subplots(rows, 2 * columns, squeeze=False, gridspec_kw={"wspace": 0.06, "hspace": 0.45})
+    figure.subplots_adjust(left=0.02, right=0.98, bottom=0.08 / rows, top=1 - 0.3 / rows / zoom)
     for axes in grid.flat:
         axes.axis("off")
     for (on_paper, seen), reading in zip(grid.reshape(-1, 2), readings, strict=False):
-        draw_page(on_paper, reading)
-        draw_seen(seen, reading)
+        plot_page(on_paper, reading)
+        plot_seen(seen, reading)
     return figure
 
 
-def draw_stages(reading: Reading, stages: Stages) -> Figure:
-    """Draw why a picture was read so: gray, ink, strokes and boxes, and the first eight digits with their probs."""
+def plot_stages(reading: Reading, stages: Stages) -> Figure:
+    """Plot why a picture was read so: gray, ink, strokes and boxes, and the first eight digits with their probs."""
     from matplotlib.figure import Figure
 
-    page, sheets = reading.page, 2 if len(reading.digits) else 1
-    figure = Figure(figsize=(12, 3 * sheets), layout="constrained")
-    above, *below = figure.subfigures(sheets, 1, squeeze=False)[:, 0]
+    page, parts = reading.page, 2 if len(reading.digits) else 1
+    figure = Figure(figsize=(12, 3 * parts), layout="constrained")
+    above, *below = figure.subfigures(parts, 1, squeeze=False)[:, 0]
     panels = above.subplots(1, 4)
     for axes, name in zip(panels, ("gray", "ink", "strokes"), strict=False):
         axes.imshow(getattr(stages, name), cmap="gray", vmin=0, vmax=255)
         axes.set_title(name)
-    draw_page(panels[3], reading)
+    plot_page(panels[3], reading)
     text = on_one_line(reading.text, 24)
     panels[3].set_title(text or "nothing", color=GOOD if text else BAD)
     for axes in panels[:3]:
@@ -3242,8 +3240,8 @@ def draw_stages(reading: Reading, stages: Stages) -> Figure:
     error = f": {page.error}" if page.error else ""
     some = f"; below, the first 8 of {len(reading.digits)} digits" if len(reading.digits) > 8 else ""
     above.suptitle(file_name(page.path) + again + error + some, parse_math=False)
-    for sheet in below:
-        grid = sheet.subplots(2, 8, squeeze=False)
+    for part in below:
+        grid = part.subplots(2, 8, squeeze=False)
         for axes in grid.flat:
             axes.axis("off")
         for (seen, bars), digit, probs in zip(grid.T, reading.digits, reading.probs, strict=False):
@@ -3260,7 +3258,7 @@ def draw_stages(reading: Reading, stages: Stages) -> Figure:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def list_doubts(reading: Reading) -> list[list[str]]:
+def rank_digits(reading: Reading) -> list[list[str]]:
     """Return a row for each digit of a reading, the least certain first: its place, what was read, how certain."""
     confidence = reading.probs.max(axis=1)
     return [
@@ -3269,7 +3267,7 @@ def list_doubts(reading: Reading) -> list[list[str]]:
     ]
 
 
-def mark_boxes(reading: Reading) -> tuple[np.ndarray, list[tuple[tuple[int, ...], str]]]:
+def annotate(reading: Reading) -> tuple[np.ndarray, list[tuple[tuple[int, ...], str]]]:
     """Return the picture, small, and on it each box (left, top, right, bottom) with the digit read there."""
     picture = reading.page.thumbnail
     scale = picture.shape[1] / reading.page.size[0]
@@ -3288,12 +3286,12 @@ def show_answer(path: str | None, predict: Predict, min_confidence: float) -> li
     if reading.error:
         message = update(value=f"error: {printable(Path(path).name)}: {reading.error}", visible=True)
         return ["", message, hidden, hidden, None, None]
-    bars, doubts = hidden, update(value=list_doubts(reading), visible=True)
+    bars, doubts = hidden, update(value=rank_digits(reading), visible=True)
     if len(reading.probs) == 1:
         shares = {str(digit): truncate(share, 2) for digit, share in enumerate(reading.probs[0].tolist())}
         bars, doubts = update(value=shares, visible=True), hidden
     seen = cv2.resize(tile(reading.digits), None, fx=8, fy=8, interpolation=cv2.INTER_NEAREST)
-    return [reading.text, hidden, bars, doubts, seen, mark_boxes(reading)]
+    return [reading.text, hidden, bars, doubts, seen, annotate(reading)]
 
 
 def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
@@ -3304,16 +3302,16 @@ def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
 
     def answer_drawing(drawn: dict[str, Any] | None) -> list[Any]:
         path = drawn and drawn["composite"]
-        return answer(path if path and np.ptp(to_gray(open_picture(path)[0])) else None)  # a blank sheet asks nothing
+        return answer(path if path and np.ptp(to_gray(open_picture(path)[0])) else None)  # a blank canvas asks nothing
 
-    sheet = np.full((320, 320, 3), 255, np.uint8)  # a larger sheet takes the browser over a second to hand over
+    blank = np.full((320, 320, 3), 255, np.uint8)  # a larger one takes the browser over a second to hand over
     pen = gradio.Brush(default_size=20, colors=["#000000"], color_mode="fixed")
     with gradio.Blocks(title="mnist_digits", analytics_enabled=False, delete_cache=(600, 600)) as page, gradio.Row():
         with gradio.Column(min_width=340):
             with gradio.Tab("Draw"):
-                canvas = {"canvas_size": sheet.shape[:2], "fixed_canvas": True, "layers": False, "transforms": ()}
+                canvas = {"canvas_size": blank.shape[:2], "fixed_canvas": True, "layers": False, "transforms": ()}
                 canvas |= {"height": 370, "show_label": False}
-                drawing = gradio.Sketchpad(sheet, type="filepath", format="png", brush=pen, **canvas)
+                drawing = gradio.Sketchpad(blank, type="filepath", format="png", brush=pen, **canvas)
                 clear = gradio.Button("Clear", size="lg", elem_id="clear")
             with gradio.Tab("File"):
                 file = gradio.File(label="Drop a picture here", type="filepath")
@@ -3332,7 +3330,7 @@ def build_web_page(predict: Predict, min_confidence: float) -> gradio.Blocks:
             ]
         how = {"queue": False, "show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
         drawing.input(answer_drawing, drawing, parts, **how)  # unlike change, it comes with the first stroke, too
-        gradio.on([clear.click, drawing.clear], lambda: [sheet, *answer(None)], None, [drawing, *parts], **how)
+        gradio.on([clear.click, drawing.clear], lambda: [blank, *answer(None)], None, [drawing, *parts], **how)
         file.change(answer, file, parts, **how)
         image.change(answer, image, parts, **how)
     return page
@@ -3525,9 +3523,9 @@ def run_training(args: argparse.Namespace) -> tuple[Path, list[Figure]]:
     if args.no_plot:
         return path, []
     figures = {
-        "history.png": draw_history(history),
-        "confusion.png": draw_confusion(measured["confusion"]),
-        "mistakes.png": draw_mistakes(data.x_test, data.y_test, probs),
+        "history.png": plot_history(history),
+        "confusion.png": plot_confusion(measured["confusion"]),
+        "mistakes.png": plot_mistakes(data.x_test, data.y_test, probs),
     }
     for file, figure in figures.items():
         save_figure(figure, result_file(args.output, data.name, file))
@@ -3733,12 +3731,12 @@ def run_reading(args: argparse.Namespace, model: Path) -> tuple[int, list[Figure
                 status = 1
             if args.explain and (stages := find_stages(reading, args.one)):
                 stem = re.sub(r"[^-.\w]", "_", Path(reading.path).stem)[:40]
-                save_figure(draw_stages(reading, stages), args.output / "explain" / f"{count:03}-{stem}.png")
+                save_figure(plot_stages(reading, stages), args.output / "explain" / f"{count:03}-{stem}.png")
             if count <= PLOT_LIMIT:
                 kept.append(reading)
     if args.no_plot or not kept:
         return status, []
-    figure = draw_readings(kept)
+    figure = plot_readings(kept)
     save_figure(figure, args.plot or args.output / "predictions.png")
     if count > PLOT_LIMIT:
         say(f"the plot shows the first {PLOT_LIMIT} of {count} pictures")

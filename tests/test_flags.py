@@ -83,7 +83,7 @@ def test_explain_draws_each_picture_says_how_many_digits_it_shows_and_clears_up(
     assert md.main([many, "--explain", "--no-plot", "--output", str(tmp_path)]) == 0
     assert [path.name for path in explain.iterdir()] == ["001-many.png"], "those of the run before are gone"
     reading = read_one(many)
-    figure = md.draw_stages(reading, md.find_stages(reading))
+    figure = md.plot_stages(reading, md.find_stages(reading))
     titles = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
     assert any("the first 8 of 15 digits" in title for title in titles)
 

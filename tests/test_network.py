@@ -179,7 +179,7 @@ def test_poses_are_drawn_as_in_keras():
     np.random.seed(0)
     original = ImageDataGenerator(**md.POSES)
     theirs = [original.get_random_transform((28, 28, 1)) for _ in range(5000)]
-    ours = md.draw_poses(5000, np.random.default_rng(0))
+    ours = md.sample_poses(5000, np.random.default_rng(0))
     for name, values in ours.items():
         expected = np.array([pose[name] for pose in theirs])
         assert np.allclose(values.min(), expected.min(), atol=0.02 * np.ptp(expected)), name
