@@ -886,23 +886,31 @@ def find_rules(strokes: np.ndarray) -> np.ndarray:
     return lines & cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, 5), np.uint8))  # keep upright strokes that cross
 
 
-def find_cell_lines(core: np.ndarray) -> np.ndarray | None:
+def fit_slope(core: np.ndarray) -> float:
+    """Return the slope, dy / dx, of the line along the upper edge of core, (H, W) bool.
+
+    It is the median slope between points half of the width apart (Theil, 1950), which some outliers hardly change.
+    """
+    x = np.flatnonzero(core.any(axis=0))
+    uppermost, half = core[:, x].argmax(axis=0), len(x) // 2  # ink in each column
+    return float(np.median((uppermost[half:] - uppermost[:-half]) / (x[half:] - x[:-half]))) if half else 0.0
+
+
+def find_cell_lines(core: np.ndarray, thickest: float) -> np.ndarray | None:
     """Return the mask, (H, W) bool, of the thin straight line that bounds core (H, W) bool above and of those below it.
 
-    These, between the cells of a table, are parallel to it, as thin, and as long. Returns None without a line above.
+    These, between the cells of a table, are parallel to it, as thin, and as long. Returns None where there is no line
+    above, or one thicker than `thickest` of the height.
     """
     height, width = core.shape
     x, y = np.flatnonzero(core.any(axis=0)), np.arange(height)[:, np.newaxis]
-    uppermost = core[:, x].argmax(axis=0)  # ink in each column
-    half, tolerance = len(x) // 2, 1 + width // 100
-    if not half:
-        return None
-    run, rise = x[-half:] - x[:half], uppermost[-half:] - uppermost[:half]
-    slope = np.median(rise / run)  # a few outliers hardly change it
+    uppermost, slope = core[:, x].argmax(axis=0), fit_slope(core)  # ink in each column
     intercept = np.median(uppermost - x * slope)
-    is_straight = np.abs(uppermost - intercept - x * slope) < tolerance
     thickness = int(np.median((core[:, x] | (y < uppermost)).argmin(axis=0) - uppermost))
-    if np.count_nonzero(is_straight) < 0.8 * width or abs(slope) > 0.1 or not 0 < thickness <= max(height / 8, 3):
+    tolerance = 1 + max(width // 100, thickness // 3)  # for a line drawn by hand
+    is_straight = np.abs(uppermost - intercept - x * slope) < tolerance
+    is_thin = 0 < thickness <= max(thickest * height, 3)
+    if np.count_nonzero(is_straight) < 0.8 * width or abs(slope) > 0.2 or not is_thin:
         return None
     drop = np.rint(slope * (np.arange(width) - width / 2)).astype(int)  # of the line, in each column
     straightened = np.take_along_axis(core, (y + drop).clip(0, height - 1), 0).astype(np.uint8)
@@ -917,20 +925,16 @@ def find_cell_lines(core: np.ndarray) -> np.ndarray | None:
     return is_line[(y - drop).clip(0, height - 1)]
 
 
-def find_frame(core: np.ndarray) -> np.ndarray | None:
-    """Return the mask, (H, W) bool, of the lines around and below what is written on core (H, W) bool, cut to its box.
-
-    They are the four sides of a frame, with the lines between its cells, or one below several tall pieces. Returns None
-    where there are none, and where what looks like them may be a digit: a square 0, a 2.
-    """
+def find_level_frame(core: np.ndarray, only_frames: bool) -> np.ndarray | None:
+    """Return what `find_frame` does for core (H, W) bool turned level, or only the lines of frames."""
     height, width = core.shape
     down, across = height // 8 + 1, width // 8 + 1
-    if min(height, width) < 20 or not (core[-down:, :across].any() and core[-down:, -across:].any()):  # a quick way out
+    if not (core[-down:, :across].any() and core[-down:, -across:].any()):  # a quick way out
         return None
-    below = find_cell_lines(np.rot90(core, 2))
+    below = find_cell_lines(np.rot90(core, 2), 1 / 8)
     if below is None:
         return None
-    sides = [find_cell_lines(np.rot90(core, turns)) for turns in (0, 1, 3)]
+    sides = [find_cell_lines(np.rot90(core, turns), 1 / 6) for turns in (0, 1, 3)]  # a frame around a 1 is narrow
     is_frame = all(lines is not None for lines in sides)
     is_line = np.rot90(below, 2)
     if is_frame:
@@ -939,8 +943,31 @@ def find_frame(core: np.ndarray) -> np.ndarray | None:
         is_line[: height // 2 + 1] = False  # the line below alone
     pieces = cv2.connectedComponentsWithStats((core & ~is_line).astype(np.uint8))[2][1:]
     heights = pieces[:, cv2.CC_STAT_HEIGHT] / height
-    is_below_several = width > height and np.count_nonzero(heights > 0.5) > 1
+    is_below_several = not only_frames and width > height and np.count_nonzero(heights > 0.5) > 1
     return is_line if is_below_several or (is_frame and (heights > 0.1).any()) else None
+
+
+def find_frame(core: np.ndarray) -> np.ndarray | None:
+    """Return the mask, (H, W) bool, of the lines around and below what is written on core (H, W) bool, cut to its box.
+
+    They are the four sides of a frame, with the lines between its cells, or one below several tall pieces. Returns None
+    where there are none, and where what looks like them may be a digit: a square 0, a 2, a 4.
+    """
+    height, width = core.shape
+    if min(height, width) < 20 or abs(slope := -fit_slope(core[::-1])) > 0.2:
+        return None
+    room = math.ceil(abs(slope) * max(height, width))
+    turned, size = pad(core.astype(np.uint8), room), (width + 2 * room, height + 2 * room)
+    turn = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), math.degrees(math.atan(slope)), 1)
+    turned = cv2.warpAffine(turned, turn, size, flags=cv2.INTER_NEAREST)
+    x, y, w, h = cv2.boundingRect(turned)
+    within = turned[y : y + h, x : x + w]
+    is_line = find_level_frame(within > 0, only_frames=abs(slope) > 0.1)
+    if is_line is None:
+        return None
+    within[:] = is_line
+    lines = cv2.warpAffine(turned, turn, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP)
+    return lines[room : room + height, room : room + width] > 0
 
 
 def is_around(ink: np.ndarray, box: Box, others: Iterable[Box]) -> bool:
@@ -992,7 +1019,8 @@ def erase_frames(strokes: np.ndarray) -> np.ndarray:
         if (is_line := find_frame(within >= CORE)) is not None:
             within *= ~is_line
             continue
-        is_long = w > 1.5 * tallest and h < 0.3 * tallest  # longer than any digit is wide
+        across = min(cv2.minAreaRect(outlines[index])[1])
+        is_long = w > max(1.5 * tallest, 4 * h) and across < 0.3 * tallest  # longer than any digit is wide
         inside = [boxes[other] for hole in children[index] for other in children[hole]]
         if not is_long and not inside:
             continue
@@ -1296,8 +1324,6 @@ def find_slope(marks: list[Mark]) -> float:
 
     It is the median slope from each mark to the nearest one on its right.
     """
-    if len(marks) < 5:
-        return 0.0
     middles = np.array([[mark.box.x + mark.box.w / 2, mark.box.middle] for mark in marks])
     slopes = []
     for middle in middles:
@@ -1306,7 +1332,7 @@ def find_slope(marks: list[Mark]) -> float:
         if len(right):
             nearest = right[np.hypot(dx, dy)[right].argmin()]
             slopes.append(dy[nearest] / dx[nearest])
-    return float(np.median(slopes)) if len(slopes) > 3 else 0.0
+    return float(np.median(slopes)) if len(slopes) > 2 else 0.0
 
 
 def rows_along(slope: float, marks: list[Mark]) -> list[list[Mark]]:

@@ -14,10 +14,12 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -64,6 +66,16 @@ def write_line(digits: list[np.ndarray], height: int, gap: float, rng: Rng) -> n
     return line[:, :end]
 
 
+def turn(page: np.ndarray, degrees: float) -> np.ndarray:
+    """Turn coverage (H, W) by so many degrees, to the left where they are positive, on a page that has room for it."""
+    h, w = page.shape
+    turned = cv2.getRotationMatrix2D((w / 2, h / 2), degrees, 1)
+    cos, sin = abs(turned[0, 0]), abs(turned[0, 1])
+    size = round(w * cos + h * sin), round(h * cos + w * sin)
+    turned[:, 2] += (size[0] - w) / 2, (size[1] - h) / 2
+    return cv2.warpAffine(page, turned, size)
+
+
 def compose(lines: list[np.ndarray], margin: float, slope: float = 0) -> np.ndarray:
     """Put lines below one another with paper around, turned by so many degrees: coverage (H, W)."""
     height = lines[0].shape[0]
@@ -73,14 +85,7 @@ def compose(lines: list[np.ndarray], margin: float, slope: float = 0) -> np.ndar
     for line in lines:
         page[y : y + len(line), edge : edge + line.shape[1]] = line
         y += len(line)
-    if slope:
-        h, w = page.shape
-        turn = cv2.getRotationMatrix2D((w / 2, h / 2), slope, 1)
-        cos, sin = abs(turn[0, 0]), abs(turn[0, 1])
-        size = round(w * cos + h * sin), round(h * cos + w * sin)
-        turn[:, 2] += (size[0] - w) / 2, (size[1] - h) / 2
-        page = cv2.warpAffine(page, turn, size)
-    return page
+    return turn(page, slope) if slope else page
 
 
 def smooth_noise(shape: tuple[int, int], size: float, rng: Rng) -> np.ndarray:
@@ -223,12 +228,13 @@ def circled(page: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def underlined(page: np.ndarray, rng: Rng) -> np.ndarray:
-    """A line drawn by hand below the digits, which nearly touch it, or two lines."""
-    page = np.pad(page, ((0, 40), (0, 0)))
+    """A line drawn by hand below the digits, which nearly touch it, or two lines; they may rise or fall."""
     x, y, w, h = cv2.boundingRect((page > 0.3).astype(np.uint8))
-    across, down, fall = np.linspace(x - 10, x + w + 10, 40), y + h + rng.uniform(4, 20), rng.normal(0, 3)
+    fall = np.linspace(-0.5, 0.5, 40) * rng.normal(0, 0.03) * w
+    page = np.pad(page, ((0, 40 + 2 * math.ceil(fall.max())), (0, 0)))
+    across, down = np.linspace(x - 10, x + w + 10, 40), y + h + rng.uniform(4, 20) + fall + fall.max()
     for away in (0, 14)[: rng.integers(1, 3)]:
-        line = np.stack([across, down + away + fall * (across - x) / w + np.sin(across / 20)], axis=1)
+        line = np.stack([across, down + away + np.sin(across / 20)], axis=1)
         cv2.polylines(page, [np.rint(line).astype(int)], False, 1, int(rng.integers(2, 7)), cv2.LINE_AA)
     return cv2.GaussianBlur(ink_on(230, page, 40), (0, 0), 1) + rng.normal(0, 2, page.shape)
 
@@ -274,6 +280,18 @@ def lit(picture: np.ndarray, rng: Rng) -> np.ndarray:
     """Photograph a picture (H, W) in light that falls off to one side."""
     photograph = cv2.GaussianBlur(picture * (1 + 0.3 * slant(picture.shape, rng)), (0, 0), 1.2)
     return photograph + rng.normal(0, 3, picture.shape)
+
+
+def framed(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A frame drawn by hand around the digits, not quite straight, on a photograph turned by up to six degrees."""
+    page = np.pad(page, 50)
+    x, y, w, h = cv2.boundingRect((page > 0.3).astype(np.uint8))
+    away, outwards = rng.uniform(8, 40), np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)])
+    corners = (x + w / 2, y + h / 2) + outwards * (w / 2 + away, h / 2 + away) + rng.normal(0, 3, (5, 2))
+    line = np.concatenate([np.linspace(start, end, 30) for start, end in pairwise(corners)])
+    line += 1.5 * np.sin(np.arange(len(line)) / 7 + rng.uniform(0, 6))[:, np.newaxis]
+    cv2.polylines(page, [np.rint(line).astype(int)], False, 1, int(rng.integers(4, 13)), cv2.LINE_AA)
+    return lit(ink_on(230, turn(page, rng.uniform(-6, 6)), 45), rng)
 
 
 def askew(page: np.ndarray, rng: Rng) -> np.ndarray:
@@ -435,7 +453,7 @@ def cropped(page: np.ndarray, rng: Rng) -> np.ndarray:
 Kind = Callable[[np.ndarray, Rng], np.ndarray]  # coverage -> picture
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, thin_pen, hollow, ruled, squared),
-    *(form, boxed, circled, underlined, dropout, show_through, desk, askew, clipped),
+    *(form, boxed, circled, underlined, dropout, show_through, desk, framed, askew, clipped),
     *(photograph, notebook, note, glare, binder, coloured, blurred, small, large, zoomed, cropped),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most

@@ -301,6 +301,45 @@ def test_a_frame_with_nothing_in_it_may_be_a_square_0(thickness):
     assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [1]
 
 
+@pytest.mark.parametrize("degrees", [0, 8])
+@pytest.mark.parametrize("label", "125")
+def test_a_frame_drawn_with_the_pen_of_its_digit_is_dropped(label, degrees, rng):
+    page, clean = plain(400, 400), plain(400, 400)
+    drawn = pen(label, 150, 14, rng, slant=0)
+    h, w = drawn.shape
+    for picture in (page, clean):
+        write(picture, drawn, 200 - w // 2, 200 - h // 2, BLACK)
+    cv2.rectangle(page, (175 - w // 2, 175 - h // 2), (225 + w // 2, 225 + h // 2), BLACK, 13)
+    turn = cv2.getRotationMatrix2D((200, 200), degrees, 1)
+    found, expected = (
+        digits_on(cv2.warpAffine(picture, turn, (400, 400), borderValue=WHITE)) for picture in (page, clean)
+    )
+    assert len(found) == 1
+    assert np.abs(found[0].astype(int) - expected[0]).mean() < 12
+
+
+def test_a_line_that_rises_below_a_number_is_dropped(rng):
+    page = plain(300, 700)
+    for place, label in enumerate("73425"):
+        write(page, pen(label, 110, 10, rng, slant=0), 80 + 110 * place, 80, BLACK)
+    cv2.line(page, (60, 240), (650, 205), BLACK, 7)
+    assert read_one(page).text == "73425"
+
+
+def test_the_bar_of_a_4_that_rises_is_no_line_below_its_strokes():
+    page = plain(560, 480)
+    cv2.polylines(page, [np.array([(190, 60), (170, 200), (100, 305), (380, 275)])], False, BLACK, 18, cv2.LINE_AA)
+    cv2.line(page, (270, 80), (260, 480), BLACK, 16, cv2.LINE_AA)
+    assert read_one(page).text == "4"
+
+
+def test_four_digits_that_rise_are_one_row(rng):
+    page = plain(500, 620)
+    for place, label in enumerate("2387"):
+        write(page, pen(label, 110, 10, rng, slant=0), 60 + 130 * place, 250 - 28 * place, BLACK)
+    assert read_one(page).text == "2387"
+
+
 @pytest.mark.parametrize("label", STROKES)
 def test_a_circle_around_a_digit_is_dropped(label, rng):
     page = plain(400, 400)
@@ -503,8 +542,9 @@ def test_digits_of_unequal_height_stand_in_one_row(rng):
         ("askew", "text", 0.8),
         ("clipped", "one", 0.85),
         ("boxed", "text", 0.8),
+        ("framed", "one", 0.85),
         ("circled", "text", 0.8),
-        ("underlined", "one", 0.85),
+        ("underlined", "text", 0.85),
         ("photograph", "one", 0.85),
         ("notebook", "one", 0.85),
         ("note", "one", 0.85),
