@@ -139,9 +139,12 @@ OTHER_WAYS = (
     Way("linked", 0, floor=2.5, linked=True),
     Way("calm", blur=1.2),
     Way("sheet", sheet=True),
+    Way("sheet faint", 0.5, floor=4, cut=True, sheet=True),
+    Way("sheet linked", 0, floor=2.5, linked=True, sheet=True),
     Way("hollow", hollow=True),
     Way("inverted", inverted=True, min_digits=4),
     *(Way(name, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
+    SOFT,
 )
 ALONE_SIDE = 100  # pixels; a picture whose longer side is shorter holds a digit alone, which may fill it
 BEYOND_DOUBT = 0.95  # confidence from which more digits are read though half are 1s: parts of letters reach less
@@ -2926,18 +2929,18 @@ def can_replace(first: Reading, other: Reading) -> bool:
     A reading of a sheet alone must have every digit first read with MIN_CONFIDENCE, unless most of what it lacks is no
     digit.
 
-    A 1 may be lost, for it may be part of another digit. Where more digits are found than before, most must not be 1s,
-    for a piece of any stroke looks like one. Half may be, or a 1 alone, if the 1s are narrow and tall, do not run off
-    the page and all is beyond doubt.
+    A 1 may be lost, for it may be part of another digit. Where more digits are found than before, most of the
+    certain ones must not be 1s, for a piece of any stroke looks like one. Half may be, or a 1 alone, if the 1s are
+    narrow and tall, do not run off the page and all is beyond doubt.
     """
     certain, count = find_certain(other.probs), len(other.boxes)
     non_ones = np.count_nonzero(certain != 1)
-    if count > len(first.boxes) and 2 * non_ones <= count:
+    if count > len(first.boxes) and 2 * non_ones <= len(certain):
         ones, tallest = compress(other.boxes, other.probs.argmax(axis=1) == 1), max(box.h for box in other.boxes)
         are_plain = all(
             box.w < 0.6 * box.h and box.h > 0.75 * tallest and not is_cut_off(box, other.page.size) for box in ones
         )
-        mostly_ones = count > 1 and 2 * non_ones < count
+        mostly_ones = count > 1 and 2 * non_ones < len(certain)
         if mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT:
             return False
     if other.page.way.sheet:
@@ -2977,6 +2980,14 @@ def read_pages(pages: list[Page], predict: Predict, least: float = 0) -> list[Re
     return [read_page(page, own) for page, own in zip(pages, np.split(probs, ends), strict=True)]
 
 
+def has_use(way: Way, gray: np.ndarray) -> bool:
+    """Tell whether a way may find something else on a gray picture, for it may be too large or hold no sheet."""
+    if way.sheet:
+        small = shrink(gray, WORKING_SIDE)
+        return cut_to_sheet(small)[0] is small and cut_to_sheet(small, in_any_case=True)[0] is not small
+    return way != SOFT or max(gray.shape) <= TINY_SIDE
+
+
 def read_again(first: Reading, source: Source, predict: Predict, one: bool) -> Reading:
     """Read a page in the other ways as well; return the reading with most evidence, or one that extends it.
 
@@ -2991,17 +3002,18 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool) -> R
         return first
     best, most = first, evidence(first) + MARGIN
     is_coloured = picture.ndim == 3 and not np.array_equal(picture[:, :, 0], picture[:, :, 2])
-    ways = OTHER_WAYS if max(picture.shape) > TINY_SIDE else (*OTHER_WAYS, SOFT)
-    pages = []
+    pages = [first.page]
     for channel in (None, 0, 1, 2) if is_coloured else (None,):
         gray = to_gray(picture, channel)
-        pages += [make_page(first.page.path, gray, reduction, one, way) for way in ways if way.channel == channel]
-    new = [page for page in pages if not np.array_equal(page.digits, first.page.digits)]
-    if not new:
+        for way in (way for way in OTHER_WAYS if way.channel == channel and has_use(way, gray)):
+            page = make_page(first.page.path, gray, reduction, one, way)
+            if not any(np.array_equal(page.digits, other.digits) for other in pages):
+                pages.append(page)
+    if len(pages) == 1:
         return first
     alone = len(first.boxes) == 1
     least = max(first.confidence, MIN_CONFIDENCE) if alone else MIN_CONFIDENCE  # what is below hardly replaces it
-    for reading in read_pages(new, predict, least):
+    for reading in read_pages(pages[1:], predict, least):
         found = evidence(reading)
         if (can_replace(first, reading) and found > most) or extends(reading, best):
             best, most = reading, max(most, found)

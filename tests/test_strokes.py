@@ -530,6 +530,18 @@ def test_digits_of_unequal_height_stand_in_one_row(rng):
     assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [4]
 
 
+@pytest.mark.parametrize("label", ["5", "8", "9"])
+def test_uneven_pencil_on_a_sheet_on_a_desk_is_read(label, rng):
+    page = 60 * (1 + 0.25 * drawn.smooth_noise((600, 560), 6, rng))
+    page[100:500, 100:460] = 190
+    coverage = pen(label, 150, 11, rng, slant=0)
+    h, w = coverage.shape
+    pressure = np.clip(0.7 - 0.3 * drawn.smooth_noise((h, w), 25, rng), 0.1, 1)
+    page[220 : 220 + h, 230 : 230 + w] -= 50 * pressure * coverage
+    page = cv2.GaussianBlur(page + rng.normal(0, 3, page.shape), (0, 0), 1)
+    assert [reading.text for reading in md.read_pictures([np.clip(page, 0, 255).astype(np.uint8)])] == [label]
+
+
 @pytest.mark.parametrize(
     ("kind", "layout", "least"),
     [
