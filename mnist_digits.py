@@ -141,6 +141,7 @@ OTHER_WAYS = (
     Way("sheet", sheet=True),
     Way("sheet faint", 0.5, floor=4, cut=True, sheet=True),
     Way("sheet linked", 0, floor=2.5, linked=True, sheet=True),
+    Way("sheet calm", blur=1.2, sheet=True),
     Way("hollow", hollow=True),
     Way("inverted", inverted=True, min_digits=4),
     *(Way(name, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
@@ -2938,7 +2939,7 @@ def can_replace(first: Reading, other: Reading) -> bool:
     if count > len(first.boxes) and 2 * non_ones <= len(certain):
         ones, tallest = compress(other.boxes, other.probs.argmax(axis=1) == 1), max(box.h for box in other.boxes)
         are_plain = all(
-            box.w < 0.6 * box.h and box.h > 0.75 * tallest and not is_cut_off(box, other.page.size) for box in ones
+            box.w < 0.8 * box.h and box.h > 0.75 * tallest and not is_cut_off(box, other.page.size) for box in ones
         )
         mostly_ones = count > 1 and 2 * non_ones < len(certain)
         if mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT:
