@@ -890,31 +890,31 @@ def find_rules(strokes: np.ndarray) -> np.ndarray:
     return lines & cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, 5), np.uint8))  # keep upright strokes that cross
 
 
-def fit_slope(core: np.ndarray) -> float:
-    """Return the slope, dy / dx, of the line along the upper edge of core, (H, W) bool.
+def fit_slope(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the slope, dy / dx, of the line through points x (N,), in order, and y (N,).
 
-    It is the median slope between points half of the width apart (Theil, 1950), which some outliers hardly change.
+    It is the median slope between points half of them apart (Theil, 1950), which some outliers hardly change.
     """
-    x = np.flatnonzero(core.any(axis=0))
-    uppermost, half = core[:, x].argmax(axis=0), len(x) // 2  # ink in each column
-    return float(np.median((uppermost[half:] - uppermost[:-half]) / (x[half:] - x[:-half]))) if half else 0.0
+    half = len(x) // 2
+    return float(np.median((y[half:] - y[:-half]) / (x[half:] - x[:-half]))) if half else 0.0
 
 
-def find_cell_lines(core: np.ndarray, thickest: float) -> np.ndarray | None:
+def find_cell_lines(core: np.ndarray, by_hand: bool) -> np.ndarray | None:
     """Return the mask, (H, W) bool, of the thin straight line that bounds core (H, W) bool above and of those below it.
 
-    These, between the cells of a table, are parallel to it, as thin, and as long. Returns None where there is no line
-    above, or one thicker than `thickest` of the height.
+    These, between the cells of a table, are parallel to it, as thin, and as long. Lines drawn by hand may be thicker,
+    and less straight and level. Returns None without a line above.
     """
     height, width = core.shape
     x, y = np.flatnonzero(core.any(axis=0)), np.arange(height)[:, np.newaxis]
-    uppermost, slope = core[:, x].argmax(axis=0), fit_slope(core)  # ink in each column
+    uppermost = core[:, x].argmax(axis=0)  # ink in each column
+    slope = fit_slope(x, uppermost)
     intercept = np.median(uppermost - x * slope)
     thickness = int(np.median((core[:, x] | (y < uppermost)).argmin(axis=0) - uppermost))
-    tolerance = 1 + max(width // 100, thickness // 3)  # for a line drawn by hand
+    tolerance = 1 + max(width // 100, thickness // 3 if by_hand else 0)
     is_straight = np.abs(uppermost - intercept - x * slope) < tolerance
-    is_thin = 0 < thickness <= max(thickest * height, 3)
-    if np.count_nonzero(is_straight) < 0.8 * width or abs(slope) > 0.2 or not is_thin:
+    is_level, is_thin = abs(slope) <= (0.2 if by_hand else 0.1), 0 < thickness <= max(height / (6 if by_hand else 8), 3)
+    if np.count_nonzero(is_straight) < 0.8 * width or not (is_level and is_thin):
         return None
     drop = np.rint(slope * (np.arange(width) - width / 2)).astype(int)  # of the line, in each column
     straightened = np.take_along_axis(core, (y + drop).clip(0, height - 1), 0).astype(np.uint8)
@@ -929,36 +929,45 @@ def find_cell_lines(core: np.ndarray, thickest: float) -> np.ndarray | None:
     return is_line[(y - drop).clip(0, height - 1)]
 
 
-def find_level_frame(core: np.ndarray, only_frames: bool) -> np.ndarray | None:
-    """Return what `find_frame` does for core (H, W) bool turned level, or only the lines of frames."""
+def find_level_frame(core: np.ndarray) -> np.ndarray | None:
+    """Return the mask, (H, W) bool, of the four sides of a frame on core (H, W) bool and of the lines in between."""
+    sides = [find_cell_lines(np.rot90(core, turns), by_hand=True) for turns in range(4)]
+    if any(lines is None for lines in sides):
+        return None
+    is_line = reduce(np.logical_or, map(np.rot90, sides, (0, -1, -2, -3)))
+    heights = cv2.connectedComponentsWithStats((core & ~is_line).astype(np.uint8))[2][1:, cv2.CC_STAT_HEIGHT]
+    return is_line if (heights > 0.1 * len(core)).any() else None  # else it may be a square 0
+
+
+def find_underline(core: np.ndarray) -> np.ndarray | None:
+    """Return the mask, (H, W) bool, of a line below several tall pieces of core (H, W) bool.
+
+    Below two, it reaches beyond them on both sides, unlike the bar of a 4 and the foot of a 2.
+    """
     height, width = core.shape
-    down, across = height // 8 + 1, width // 8 + 1
-    if not (core[-down:, :across].any() and core[-down:, -across:].any()):  # a quick way out
+    below = find_cell_lines(np.rot90(core, 2), by_hand=False)
+    if below is None or width <= height:
         return None
-    below = find_cell_lines(np.rot90(core, 2), 1 / 8)
-    if below is None:
-        return None
-    sides = [find_cell_lines(np.rot90(core, turns), 1 / 6) for turns in (0, 1, 3)]  # a frame around a 1 is narrow
-    is_frame = all(lines is not None for lines in sides)
-    is_line = np.rot90(below, 2)
-    if is_frame:
-        is_line = reduce(np.logical_or, map(np.rot90, sides, (0, -1, -3)), is_line)
-    else:
-        is_line[: height // 2 + 1] = False  # the line below alone
+    is_line = np.rot90(below, 2).copy()
+    is_line[: height // 2 + 1] = False  # what is parallel to it may be of digits
     pieces = cv2.connectedComponentsWithStats((core & ~is_line).astype(np.uint8))[2][1:]
-    heights = pieces[:, cv2.CC_STAT_HEIGHT] / height
-    is_below_several = not only_frames and width > height and np.count_nonzero(heights > 0.5) > 1
-    return is_line if is_below_several or (is_frame and (heights > 0.1).any()) else None
+    tall = pieces[pieces[:, cv2.CC_STAT_HEIGHT] > 0.5 * height]
+    left, right = tall[:, cv2.CC_STAT_LEFT], tall[:, cv2.CC_STAT_LEFT] + tall[:, cv2.CC_STAT_WIDTH]
+    is_below_two = len(tall) == 2 and left.min() > 0.05 * width and right.max() < 0.95 * width
+    return is_line if len(tall) > 2 or is_below_two else None
 
 
 def find_frame(core: np.ndarray) -> np.ndarray | None:
     """Return the mask, (H, W) bool, of the lines around and below what is written on core (H, W) bool, cut to its box.
 
-    They are the four sides of a frame, with the lines between its cells, or one below several tall pieces. Returns None
-    where there are none, and where what looks like them may be a digit: a square 0, a 2, a 4.
+    They are the four sides of a frame, with the lines between its cells, or one below several tall pieces; they are
+    looked for where its lower edge is level, for which core is turned. Returns None where there are none, and where
+    what looks like them may be a digit: a square 0, a 2, a 4.
     """
     height, width = core.shape
-    if min(height, width) < 20 or abs(slope := -fit_slope(core[::-1])) > 0.2:
+    x = np.flatnonzero(core.any(axis=0))
+    slope = -fit_slope(x, core[::-1, x].argmax(axis=0))
+    if min(height, width) < 20 or abs(slope) > 0.2:
         return None
     room = math.ceil(abs(slope) * max(height, width))
     turned, size = pad(core.astype(np.uint8), room), (width + 2 * room, height + 2 * room)
@@ -966,7 +975,13 @@ def find_frame(core: np.ndarray) -> np.ndarray | None:
     turned = cv2.warpAffine(turned, turn, size, flags=cv2.INTER_NEAREST)
     x, y, w, h = cv2.boundingRect(turned)
     within = turned[y : y + h, x : x + w]
-    is_line = find_level_frame(within > 0, only_frames=abs(slope) > 0.1)
+    is_ink = within > 0
+    down, across = h // 8 + 1, w // 8 + 1
+    if not (is_ink[-down:, :across].any() and is_ink[-down:, -across:].any()):  # a quick way out
+        return None
+    is_line = find_level_frame(is_ink)
+    if is_line is None and abs(slope) < 0.1:  # a steeper line may be the bar of a 4
+        is_line = find_underline(is_ink)
     if is_line is None:
         return None
     within[:] = is_line
@@ -1016,23 +1031,25 @@ def erase_frames(strokes: np.ndarray) -> np.ndarray:
     children: dict[int, list[int]] = {index: [] for index in range(-1, len(outlines))}  # of -1, the outermost
     for index, parent in enumerate(tree[0, :, 3].tolist() if outlines else []):
         children[parent].append(index)
-    tallest = max((boxes[index].h for index in children[-1]), default=0)
+    *_, second, first = sorted([0, 0, *(boxes[index].h for index in children[-1])])
     for index in children[-1]:
         x, y, w, h = boxes[index]
         within = strokes[y : y + h, x : x + w]
-        if (is_line := find_frame(within >= CORE)) is not None:
+        holes = children[index]
+        if (holes or w > h) and (is_line := find_frame(within >= CORE)) is not None:
             within *= ~is_line
             continue
+        tallest = second if h == first else first  # of the others
         across = min(cv2.minAreaRect(outlines[index])[1])
         is_long = w > max(1.5 * tallest, 4 * h) and across < 0.3 * tallest  # longer than any digit is wide
-        inside = [boxes[other] for hole in children[index] for other in children[hole]]
+        inside = [boxes[other] for hole in holes for other in children[hole]]
         if not is_long and not inside:
             continue
         left, top = max(x - 2, 0), max(y - 2, 0)
         around = strokes[top : y + h + 2, left : x + w + 2]
         own = cv2.drawContours(np.zeros_like(around), outlines, index, 1, cv2.FILLED, 8, tree, 1, (-left, -top))
-        hole = max((outlines[hole] for hole in children[index]), key=cv2.contourArea, default=None)
-        if hole is not None and is_convex(hole) and is_around(rim := find_rim(own), boxes[index], inside):
+        widest = max((outlines[hole] for hole in holes), key=cv2.contourArea, default=None)
+        if widest is not None and is_convex(widest) and is_around(rim := find_rim(own), boxes[index], inside):
             around *= 1 - cv2.dilate(rim, disc(5))  # with what is grey beside it
         elif is_long and is_even(own):
             around *= 1 - cv2.dilate(own, disc(5))
@@ -1336,7 +1353,8 @@ def find_slope(marks: list[Mark]) -> float:
         if len(right):
             nearest = right[np.hypot(dx, dy)[right].argmin()]
             slopes.append(dy[nearest] / dx[nearest])
-    return float(np.median(slopes)) if len(slopes) > 2 else 0.0
+    is_one_row = len(slopes) == 3 and np.ptp(slopes) < 0.3
+    return float(np.median(slopes)) if len(slopes) > 3 or is_one_row else 0.0
 
 
 def rows_along(slope: float, marks: list[Mark]) -> list[list[Mark]]:
@@ -1418,9 +1436,10 @@ def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
     half = height // 2
 
     def accumulate(lines: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-        crossed, steps = np.pad(lines[0], 1, constant_values=np.inf), []  # the least ink on the way to each pixel
+        crossed = np.pad(lines[0], 1, constant_values=np.inf)  # the least ink on the way to each pixel; none is outside
+        steps = []
         for line in lines[1:]:
-            ways = np.stack([crossed[1:-1], crossed[:-2] + 0.2, crossed[2:] + 0.2])  # a step aside costs that much ink
+            ways = np.stack([crossed[1:-1], crossed[:-2] + 0.2, crossed[2:] + 0.2])  # a step aside costs 0.2 of ink
             crossed[1:-1] = line + ways.min(axis=0)
             steps.append(np.array([0, -1, 1])[ways.argmin(axis=0)])
         return crossed[1:-1], steps[::-1]
@@ -2602,7 +2621,8 @@ def train_taught(
         all_at_once = recipe._replace(batch_size=len(x_validation), clean=0)
         batch, targets = next(make_batches(all_at_once, x_validation, ONE_HOT[y_validation], seeds[0]))
         network = calibrate(network, recipe.smoothing, batch, targets)  # teachers' answers are smoothed, too
-    return network, ensemble, history, seconds + sum(history.pop("seconds"))
+    seconds += sum(history.pop("seconds"))
+    return network, ensemble, history, seconds
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
@@ -2930,18 +2950,18 @@ def can_replace(first: Reading, other: Reading) -> bool:
     A reading of a sheet alone must have every digit first read with MIN_CONFIDENCE, unless most of what it lacks is no
     digit.
 
-    A 1 may be lost, for it may be part of another digit. Where more digits are found than before, most of the
-    certain ones must not be 1s, for a piece of any stroke looks like one. Half may be, or a 1 alone, if the 1s are
-    narrow and tall, do not run off the page and all is beyond doubt.
+    A 1 may be lost, for it may be part of another digit. Where more digits are found than before, more must be
+    certain and no 1 than there are 1s, for a piece of any stroke looks like one. As many may be 1s, or a 1 alone, if
+    these are narrow and tall, do not run off the page and all is beyond doubt.
     """
     certain, count = find_certain(other.probs), len(other.boxes)
-    non_ones = np.count_nonzero(certain != 1)
-    if count > len(first.boxes) and 2 * non_ones <= len(certain):
-        ones, tallest = compress(other.boxes, other.probs.argmax(axis=1) == 1), max(box.h for box in other.boxes)
+    non_ones, ones = np.count_nonzero(certain != 1), list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
+    if count > len(first.boxes) and non_ones <= len(ones):
+        tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # a lone 1 may lean
         are_plain = all(
-            box.w < 0.8 * box.h and box.h > 0.75 * tallest and not is_cut_off(box, other.page.size) for box in ones
+            box.w < widest * box.h and box.h > 0.75 * tallest and not is_cut_off(box, other.page.size) for box in ones
         )
-        mostly_ones = count > 1 and 2 * non_ones < len(certain)
+        mostly_ones = count > 1 and non_ones < len(ones)
         if mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT:
             return False
     if other.page.way.sheet:
@@ -2981,12 +3001,22 @@ def read_pages(pages: list[Page], predict: Predict, least: float = 0) -> list[Re
     return [read_page(page, own) for page, own in zip(pages, np.split(probs, ends), strict=True)]
 
 
-def has_use(way: Way, gray: np.ndarray) -> bool:
-    """Tell whether a way may find something else on a gray picture, for it may be too large or hold no sheet."""
-    if way.sheet:
-        small = shrink(gray, WORKING_SIDE)
-        return cut_to_sheet(small)[0] is small and cut_to_sheet(small, in_any_case=True)[0] is not small
-    return way != SOFT or max(gray.shape) <= TINY_SIDE
+def open_again(picture: np.ndarray, reduction: int, first: Page, one: bool) -> list[Page]:
+    """Find the digits on a picture in the other ways that may find others; return the pages that differ from the first.
+
+    A sheet is looked at alone where it was not before.
+    """
+    gray = to_gray(picture)
+    small, is_tiny = shrink(gray, WORKING_SIDE), max(gray.shape) <= TINY_SIDE
+    is_sheet_new = cut_to_sheet(small)[0] is small and cut_to_sheet(small, in_any_case=True)[0] is not small
+    is_coloured = picture.ndim == 3 and not np.array_equal(picture[:, :, 0], picture[:, :, 2])
+    pages = []
+    for way in OTHER_WAYS:
+        is_possible = (is_sheet_new or not way.sheet) and (is_coloured or way.channel is None)
+        if is_possible and (is_tiny or way != SOFT):
+            shades = gray if way.channel is None else to_gray(picture, way.channel)
+            pages.append(make_page(first.path, shades, reduction, one, way))
+    return [page for page in pages if not np.array_equal(page.digits, first.digits)]
 
 
 def read_again(first: Reading, source: Source, predict: Predict, one: bool) -> Reading:
@@ -2998,23 +3028,15 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool) -> R
     digits are added to the best so far.
     """
     try:
-        picture, reduction = open_picture(source)
+        pages = open_again(*open_picture(source), first.page, one)
     except InputError:  # the file is gone since
         return first
-    best, most = first, evidence(first) + MARGIN
-    is_coloured = picture.ndim == 3 and not np.array_equal(picture[:, :, 0], picture[:, :, 2])
-    pages = [first.page]
-    for channel in (None, 0, 1, 2) if is_coloured else (None,):
-        gray = to_gray(picture, channel)
-        for way in (way for way in OTHER_WAYS if way.channel == channel and has_use(way, gray)):
-            page = make_page(first.page.path, gray, reduction, one, way)
-            if not any(np.array_equal(page.digits, other.digits) for other in pages):
-                pages.append(page)
-    if len(pages) == 1:
+    if not pages:
         return first
+    best, most = first, evidence(first) + MARGIN
     alone = len(first.boxes) == 1
     least = max(first.confidence, MIN_CONFIDENCE) if alone else MIN_CONFIDENCE  # what is below hardly replaces it
-    for reading in read_pages(pages[1:], predict, least):
+    for reading in read_pages(pages, predict, least):
         found = evidence(reading)
         if (can_replace(first, reading) and found > most) or extends(reading, best):
             best, most = reading, max(most, found)

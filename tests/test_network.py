@@ -173,7 +173,7 @@ def test_a_pose_looks_as_it_does_in_keras(batch, original):
     assert np.abs(md.resample(batch, md.find_points(**poses)) - theirs).max() < 0.04, "1/32 pixel, OpenCV's old grid"
 
 
-def test_poses_are_drawn_as_in_keras():
+def test_poses_are_sampled_as_in_keras():
     from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
     np.random.seed(0)

@@ -315,7 +315,7 @@ def test_a_frame_drawn_with_the_pen_of_its_digit_is_dropped(label, degrees, rng)
         digits_on(cv2.warpAffine(picture, turn, (400, 400), borderValue=WHITE)) for picture in (page, clean)
     )
     assert len(found) == 1
-    assert np.abs(found[0].astype(int) - expected[0]).mean() < 12
+    assert np.abs(found[0].astype(int) - expected[0]).mean() < 0.3 * expected[0].mean()
 
 
 def test_a_line_that_rises_below_a_number_is_dropped(rng):
@@ -326,11 +326,28 @@ def test_a_line_that_rises_below_a_number_is_dropped(rng):
     assert read_one(page).text == "73425"
 
 
-def test_the_bar_of_a_4_that_rises_is_no_line_below_its_strokes():
+@pytest.mark.parametrize("rise", [0, 15, 30, 60])
+@pytest.mark.parametrize("below", [30, 170])
+def test_the_bar_of_an_open_4_is_no_line_below_its_strokes(rise, below):
     page = plain(560, 480)
-    cv2.polylines(page, [np.array([(190, 60), (170, 200), (100, 305), (380, 275)])], False, BLACK, 18, cv2.LINE_AA)
-    cv2.line(page, (270, 80), (260, 480), BLACK, 16, cv2.LINE_AA)
-    assert read_one(page).text == "4"
+    strokes = np.array([(190, 60), (170, 200), (90, 305 + rise // 2), (410, 305 - rise // 2)])
+    cv2.polylines(page, [strokes], False, BLACK, 18, cv2.LINE_AA)
+    cv2.line(page, (280, 80), (272, 305 + below), BLACK, 16, cv2.LINE_AA)
+    ((mark,),) = md.find_digits(gray_of(page)).rows
+    assert mark.box.w > 300
+
+
+def test_a_slanting_line_alone_stays():
+    page = plain(300, 600)
+    cv2.line(page, (60, 200), (530, 120), BLACK, 14, cv2.LINE_AA)
+    assert [len(row) for row in md.find_digits(gray_of(page)).rows] == [1]
+
+
+def test_two_rows_of_two_that_are_out_of_line_are_not_read_across(rng):
+    page = plain(420, 560)
+    for label, x, y in (("2", 60, 60), ("3", 210, 60), ("8", 135, 190), ("7", 285, 190)):
+        write(page, pen(label, 110, 10, rng, slant=0), x, y, BLACK)
+    assert "".join(read_one(page).text.split()) == "2387"
 
 
 def test_four_digits_that_rise_are_one_row(rng):
