@@ -132,16 +132,17 @@ class Way(NamedTuple):
 
 PLAIN = Way("plain")
 SOFT = Way("soft", 0)  # all ink counts, however faint; for tiny pictures only, where every grey pixel matters
+FAINT_INK = Way("faint", 0.5, floor=4, cut=True)
+LINKED_INK = Way("linked", 0, floor=2.5, linked=True)
+CALM_INK = Way("calm", blur=1.2)
 OTHER_WAYS = (
     Way("cut", cut=True),
-    Way("faint", 0.5, floor=4, cut=True),
+    FAINT_INK,
     Way("fainter", 0.15, floor=4),
-    Way("linked", 0, floor=2.5, linked=True),
-    Way("calm", blur=1.2),
+    LINKED_INK,
+    CALM_INK,
     Way("sheet", sheet=True),
-    Way("sheet faint", 0.5, floor=4, cut=True, sheet=True),
-    Way("sheet linked", 0, floor=2.5, linked=True, sheet=True),
-    Way("sheet calm", blur=1.2, sheet=True),
+    *(way._replace(name=f"sheet {way.name}", sheet=True) for way in (FAINT_INK, LINKED_INK, CALM_INK)),
     Way("hollow", hollow=True),
     Way("inverted", inverted=True, min_digits=4),
     *(Way(name, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
@@ -911,10 +912,11 @@ def find_cell_lines(core: np.ndarray, by_hand: bool) -> np.ndarray | None:
     slope = fit_slope(x, uppermost)
     intercept = np.median(uppermost - x * slope)
     thickness = int(np.median((core[:, x] | (y < uppermost)).argmin(axis=0) - uppermost))
+    steepest, thickest = (0.2, height / 6) if by_hand else (0.1, height / 8)
     tolerance = 1 + max(width // 100, thickness // 3 if by_hand else 0)
     is_straight = np.abs(uppermost - intercept - x * slope) < tolerance
-    is_level, is_thin = abs(slope) <= (0.2 if by_hand else 0.1), 0 < thickness <= max(height / (6 if by_hand else 8), 3)
-    if np.count_nonzero(is_straight) < 0.8 * width or not (is_level and is_thin):
+    is_thin = 0 < thickness <= max(thickest, 3)
+    if np.count_nonzero(is_straight) < 0.8 * width or abs(slope) > steepest or not is_thin:
         return None
     drop = np.rint(slope * (np.arange(width) - width / 2)).astype(int)  # of the line, in each column
     straightened = np.take_along_axis(core, (y + drop).clip(0, height - 1), 0).astype(np.uint8)
@@ -931,10 +933,12 @@ def find_cell_lines(core: np.ndarray, by_hand: bool) -> np.ndarray | None:
 
 def find_level_frame(core: np.ndarray) -> np.ndarray | None:
     """Return the mask, (H, W) bool, of the four sides of a frame on core (H, W) bool and of the lines in between."""
-    sides = [find_cell_lines(np.rot90(core, turns), by_hand=True) for turns in range(4)]
-    if any(lines is None for lines in sides):
-        return None
-    is_line = reduce(np.logical_or, map(np.rot90, sides, (0, -1, -2, -3)))
+    is_line = np.zeros_like(core)
+    for turns in range(4):
+        lines = find_cell_lines(np.rot90(core, turns), by_hand=True)
+        if lines is None:
+            return None
+        is_line |= np.rot90(lines, -turns)
     heights = cv2.connectedComponentsWithStats((core & ~is_line).astype(np.uint8))[2][1:, cv2.CC_STAT_HEIGHT]
     return is_line if (heights > 0.1 * len(core)).any() else None  # else it may be a square 0
 
@@ -945,8 +949,8 @@ def find_underline(core: np.ndarray) -> np.ndarray | None:
     Below two, it reaches beyond them on both sides, unlike the bar of a 4 and the foot of a 2.
     """
     height, width = core.shape
-    below = find_cell_lines(np.rot90(core, 2), by_hand=False)
-    if below is None or width <= height:
+    below = find_cell_lines(np.rot90(core, 2), by_hand=False) if width > height else None
+    if below is None:
         return None
     is_line = np.rot90(below, 2).copy()
     is_line[: height // 2 + 1] = False  # what is parallel to it may be of digits
@@ -965,9 +969,11 @@ def find_frame(core: np.ndarray) -> np.ndarray | None:
     what looks like them may be a digit: a square 0, a 2, a 4.
     """
     height, width = core.shape
+    if min(height, width) < 20:
+        return None
     x = np.flatnonzero(core.any(axis=0))
     slope = -fit_slope(x, core[::-1, x].argmax(axis=0))
-    if min(height, width) < 20 or abs(slope) > 0.2:
+    if abs(slope) > 0.2:
         return None
     room = math.ceil(abs(slope) * max(height, width))
     turned, size = pad(core.astype(np.uint8), room), (width + 2 * room, height + 2 * room)
@@ -1040,16 +1046,16 @@ def erase_frames(strokes: np.ndarray) -> np.ndarray:
             within *= ~is_line
             continue
         tallest = second if h == first else first  # of the others
-        across = min(cv2.minAreaRect(outlines[index])[1])
-        is_long = w > max(1.5 * tallest, 4 * h) and across < 0.3 * tallest  # longer than any digit is wide
+        is_longer = w > max(1.5 * tallest, 4 * h)  # than any digit is wide
+        is_long = is_longer and min(cv2.minAreaRect(outlines[index])[1]) < 0.3 * tallest
         inside = [boxes[other] for hole in holes for other in children[hole]]
         if not is_long and not inside:
             continue
         left, top = max(x - 2, 0), max(y - 2, 0)
         around = strokes[top : y + h + 2, left : x + w + 2]
         own = cv2.drawContours(np.zeros_like(around), outlines, index, 1, cv2.FILLED, 8, tree, 1, (-left, -top))
-        widest = max((outlines[hole] for hole in holes), key=cv2.contourArea, default=None)
-        if widest is not None and is_convex(widest) and is_around(rim := find_rim(own), boxes[index], inside):
+        largest = max((outlines[hole] for hole in holes), key=cv2.contourArea, default=None)
+        if largest is not None and is_convex(largest) and is_around(rim := find_rim(own), boxes[index], inside):
             around *= 1 - cv2.dilate(rim, disc(5))  # with what is grey beside it
         elif is_long and is_even(own):
             around *= 1 - cv2.dilate(own, disc(5))
@@ -1343,7 +1349,7 @@ def drop_form(marks: list[Mark]) -> list[Mark]:
 def find_slope(marks: list[Mark]) -> float:
     """Return by how much the lines of writing fall from left to right, as dy / dx; 0 where there are too few marks.
 
-    It is the median slope from each mark to the nearest one on its right.
+    It is the median slope from each mark to the nearest one on its right; of three, only where they agree.
     """
     middles = np.array([[mark.box.x + mark.box.w / 2, mark.box.middle] for mark in marks])
     slopes = []
@@ -1353,8 +1359,8 @@ def find_slope(marks: list[Mark]) -> float:
         if len(right):
             nearest = right[np.hypot(dx, dy)[right].argmin()]
             slopes.append(dy[nearest] / dx[nearest])
-    is_one_row = len(slopes) == 3 and np.ptp(slopes) < 0.3
-    return float(np.median(slopes)) if len(slopes) > 3 or is_one_row else 0.0
+    is_enough = len(slopes) > 3 or (len(slopes) == 3 and np.ptp(slopes) < 0.3)
+    return float(np.median(slopes)) if is_enough else 0.0
 
 
 def rows_along(slope: float, marks: list[Mark]) -> list[list[Mark]]:
@@ -2950,14 +2956,14 @@ def can_replace(first: Reading, other: Reading) -> bool:
     A reading of a sheet alone must have every digit first read with MIN_CONFIDENCE, unless most of what it lacks is no
     digit.
 
-    A 1 may be lost, for it may be part of another digit. Where more digits are found than before, more must be
-    certain and no 1 than there are 1s, for a piece of any stroke looks like one. As many may be 1s, or a 1 alone, if
-    these are narrow and tall, do not run off the page and all is beyond doubt.
+    A 1 may be lost, for it may be part of another digit. Where more digits are found than before, the certain
+    ones other than 1 must outnumber the 1s, for a piece of any stroke looks like one. A tie will do, and so will a 1
+    alone, if the 1s are narrow and tall, do not run off the page and all is beyond doubt.
     """
     certain, count = find_certain(other.probs), len(other.boxes)
     non_ones, ones = np.count_nonzero(certain != 1), list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
     if count > len(first.boxes) and non_ones <= len(ones):
-        tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # a lone 1 may lean
+        tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # in heights; a lone 1 may lean
         are_plain = all(
             box.w < widest * box.h and box.h > 0.75 * tallest and not is_cut_off(box, other.page.size) for box in ones
         )
@@ -3008,14 +3014,14 @@ def open_again(picture: np.ndarray, reduction: int, first: Page, one: bool) -> l
     """
     gray = to_gray(picture)
     small, is_tiny = shrink(gray, WORKING_SIDE), max(gray.shape) <= TINY_SIDE
-    is_sheet_new = cut_to_sheet(small)[0] is small and cut_to_sheet(small, in_any_case=True)[0] is not small
+    has_new_sheet = cut_to_sheet(small)[0] is small and cut_to_sheet(small, in_any_case=True)[0] is not small
     is_coloured = picture.ndim == 3 and not np.array_equal(picture[:, :, 0], picture[:, :, 2])
     pages = []
     for way in OTHER_WAYS:
-        is_possible = (is_sheet_new or not way.sheet) and (is_coloured or way.channel is None)
+        is_possible = (has_new_sheet or not way.sheet) and (is_coloured or way.channel is None)
         if is_possible and (is_tiny or way != SOFT):
-            shades = gray if way.channel is None else to_gray(picture, way.channel)
-            pages.append(make_page(first.path, shades, reduction, one, way))
+            channel = gray if way.channel is None else to_gray(picture, way.channel)
+            pages.append(make_page(first.path, channel, reduction, one, way))
     return [page for page in pages if not np.array_equal(page.digits, first.digits)]
 
 

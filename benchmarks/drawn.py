@@ -66,14 +66,14 @@ def write_line(digits: list[np.ndarray], height: int, gap: float, rng: Rng) -> n
     return line[:, :end]
 
 
-def turn(page: np.ndarray, degrees: float) -> np.ndarray:
-    """Turn coverage (H, W) by so many degrees, to the left where they are positive, on a page that has room for it."""
+def rotate(page: np.ndarray, degrees: float) -> np.ndarray:
+    """Rotate coverage (H, W) counterclockwise by so many degrees, on a page that has room for it."""
     h, w = page.shape
-    turned = cv2.getRotationMatrix2D((w / 2, h / 2), degrees, 1)
-    cos, sin = abs(turned[0, 0]), abs(turned[0, 1])
+    turn = cv2.getRotationMatrix2D((w / 2, h / 2), degrees, 1)
+    cos, sin = abs(turn[0, 0]), abs(turn[0, 1])
     size = round(w * cos + h * sin), round(h * cos + w * sin)
-    turned[:, 2] += (size[0] - w) / 2, (size[1] - h) / 2
-    return cv2.warpAffine(page, turned, size)
+    turn[:, 2] += (size[0] - w) / 2, (size[1] - h) / 2
+    return cv2.warpAffine(page, turn, size)
 
 
 def compose(lines: list[np.ndarray], margin: float, slope: float = 0) -> np.ndarray:
@@ -85,7 +85,7 @@ def compose(lines: list[np.ndarray], margin: float, slope: float = 0) -> np.ndar
     for line in lines:
         page[y : y + len(line), edge : edge + line.shape[1]] = line
         y += len(line)
-    return turn(page, slope) if slope else page
+    return rotate(page, slope) if slope else page
 
 
 def smooth_noise(shape: tuple[int, int], size: float, rng: Rng) -> np.ndarray:
@@ -291,7 +291,7 @@ def framed(page: np.ndarray, rng: Rng) -> np.ndarray:
     line = np.concatenate([np.linspace(start, end, 30) for start, end in pairwise(corners)])
     line += 1.5 * np.sin(np.arange(len(line)) / 7 + rng.uniform(0, 6))[:, np.newaxis]
     cv2.polylines(page, [np.rint(line).astype(int)], False, 1, int(rng.integers(4, 13)), cv2.LINE_AA)
-    return lit(ink_on(230, turn(page, rng.uniform(-6, 6)), 45), rng)
+    return lit(ink_on(230, rotate(page, rng.uniform(-6, 6)), 45), rng)
 
 
 def askew(page: np.ndarray, rng: Rng) -> np.ndarray:
