@@ -179,6 +179,16 @@ class Box(NamedTuple):
         """The line half-way down."""
         return self.y + self.h / 2
 
+    @property
+    def center(self) -> float:
+        """The column half-way across."""
+        return self.x + self.w / 2
+
+    @property
+    def transposed(self) -> Box:
+        """Where it stands once lines and columns are exchanged."""
+        return Box(self.y, self.x, self.h, self.w)
+
 
 class Mark(NamedTuple):
     """Ink that belongs together, and where it stands."""
@@ -1074,10 +1084,102 @@ def fill_hollow(strokes: np.ndarray) -> np.ndarray:
 
 def erase_lines(strokes: np.ndarray) -> np.ndarray:
     """Erase straight thin lines that run across nearly all of the picture: rules, frames, axes, edges of the paper."""
-    if max(strokes.shape) < ALONE_SIDE:  # there, a line may be the digit
-        return strokes
     across, down = find_rules(strokes), cv2.transpose(find_rules(cv2.transpose(strokes)))
     return strokes * (1 - (across | down))
+
+
+def find_boxes(mask: np.ndarray) -> list[Box]:
+    """Return the boxes of the connected pieces of a mask, (H, W) uint8 of 0 and 1."""
+    outlines, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    parents = tree[0, :, 3].tolist() if outlines else []
+    return [Box(*cv2.boundingRect(one)) for one, parent in zip(outlines, parents, strict=True) if parent < 0]
+
+
+def find_bodies(boxes: list[Box]) -> list[Box]:
+    """Return those of the boxes of marks that are neither thin nor small: digits, mostly."""
+    wide = [box for box in boxes if min(box.w, box.h) > 0.2 * max(box.w, box.h)]
+    return [box for box in wide if box.h > 0.5 * max(box.h for box in wide)]
+
+
+def find_level_lines(core: np.ndarray, shortest: float, thickest: float) -> list[Box]:
+    """Return the boxes of the straight level lines on core, (H, W) uint8 of 0 and 1, so long at least and so thick."""
+    if cv2.reduce(core, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).max() < shortest:  # a quick way out
+        return []
+    kernel = np.ones((1, math.ceil(shortest)), np.uint8)
+    runs = cv2.morphologyEx(pad(core, 1), cv2.MORPH_OPEN, kernel)[1:-1, 1:-1]
+    return [box for box in find_boxes(runs) if box.h <= thickest]
+
+
+def find_open_frames(core: np.ndarray) -> tuple[list[Box], list[Box]]:
+    """Return the lines of frames that may be open or broken on core, (H, W) uint8 of 0 and 1: level and upright ones.
+
+    They may consist of several pieces. Of a level one, a piece is longer than digits are wide. Upright ones stand where
+    a level one ends, or reach from one line to another, of which dashes may be left.
+    """
+    boxes = find_boxes(core)
+    bodies = find_bodies(boxes)
+    if len(bodies) < 2:  # a line may be the foot of a 2
+        return [], []
+    tall = median([body.h for body in bodies])
+    pieces = find_level_lines(core, 0.5 * tall, 0.2 * tall)
+    heights = [piece.middle for piece in pieces if piece.w > 1.5 * tall]
+    level = [piece for piece in pieces if any(abs(piece.middle - height) < 3 for height in heights)]
+    dashes = [box for box in boxes if 2 * box.h < box.w and box.h < 0.2 * tall]
+    if not level and not dashes:
+        return [], []
+
+    def thickness(line: Box) -> float:
+        return float(np.median(np.count_nonzero(core[line.y : line.bottom, line.x : line.right], axis=0)))
+
+    thickest = 1.5 * median([thickness(line) for line in level or dashes]) + 1
+    turned = find_level_lines(cv2.transpose(core), max(0.1 * tall, thickest) + 1, thickest)
+    upright = [box.transposed for box in turned]
+    left, right = min(body.x for body in bodies) + 0.1 * tall, max(body.right for body in bodies) - 0.1 * tall
+    inner = [line for line in {*level, *dashes} if line.x > 2 and line.right < core.shape[1] - 2]  # others are rules
+
+    def ends_at(line: Box, side: Box) -> bool:
+        rows, near, room = core[max(line.y - line.h - 2, 0) : line.bottom + line.h + 2], 2 * line.h + 3, round(tall / 2)
+        starts = abs(side.x - line.x) < near and not rows[:, max(side.x - room, 0) : max(side.x - 3, 0)].any()
+        stops = abs(side.right - line.right) < near and not rows[:, side.right + 3 : side.right + room].any()
+        return side.y - 3 < line.middle < side.bottom + 3 and (starts or stops)
+
+    def is_side(piece: Box) -> bool:
+        side = [other for other in upright if abs(other.center - piece.center) < 2]
+        inked, top, bottom = sum(box.h for box in side), min(box.y for box in side), max(box.bottom for box in side)
+        if inked > 0.5 * tall and any(ends_at(line, box) for line in level for box in side):
+            return True
+        is_among = left < piece.center < right  # digits, where it may be a 1
+        reach = (0.05 if is_among else 0.15) * tall + 2
+        if bottom - top < 0.5 * tall or (is_among and inked < 0.4 * (bottom - top)):
+            return False
+        return all(any(line.y - reach < end < line.bottom + reach for line in inner) for end in (top, bottom))
+
+    return level, [piece for piece in upright if is_side(piece)]
+
+
+def erase_line(strokes: np.ndarray, line: Box) -> bool:
+    """Erase a level line, and what is grey beside it, from strokes, (H, W) uint8, but for what crosses it.
+
+    Return whether it was still there.
+    """
+    x, y, w, h = line
+    if (strokes[y : y + h, x : x + w] >= CORE).any(axis=0).mean() < 0.5:
+        return False
+    top, bottom, columns = max(y - 2, 0), min(y + h + 2, len(strokes)), slice(max(x - 2, 0), x + w + 2)
+    beside = strokes[[max(top - 1, 0), min(bottom, len(strokes) - 1)], columns]
+    strokes[top:bottom, columns] *= (beside >= CORE).all(axis=0)
+    return True
+
+
+def erase_form(strokes: np.ndarray) -> tuple[np.ndarray, list[Box]]:
+    """Erase rules and frames from strokes (H, W) uint8; return the long lines of those that are not closed, too."""
+    if max(strokes.shape) < ALONE_SIDE:  # there, a line may be the digit
+        return erase_frames(strokes), []
+    level, upright = find_open_frames(to_core(strokes))
+    strokes = erase_lines(erase_frames(strokes))
+    for line in upright:
+        erase_line(strokes.T, line.transposed)
+    return strokes, [line for line in level if erase_line(strokes, line)]
 
 
 def cut_to_ink(ink: np.ndarray, x: int = 0, y: int = 0) -> Mark:
@@ -1271,12 +1373,6 @@ def join_fragments(marks: list[Mark], size: tuple[int, int]) -> list[Mark]:
     return whole
 
 
-def find_bodies(marks: list[Mark]) -> list[Box]:
-    """Return the boxes of what is neither thin nor small among marks: digits, mostly."""
-    wide = [mark.box for mark in marks if min(mark.box.w, mark.box.h) > 0.2 * max(mark.box.w, mark.box.h)]
-    return [box for box in wide if box.h > 0.5 * max(box.h for box in wide)]
-
-
 def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list[Box]]:
     """Return the printed lines among marks, each as its dashes: several, not all of them bars of digits.
 
@@ -1327,23 +1423,29 @@ def erase_printed(mark: Mark, line: list[Box]) -> Mark | None:
     return cut_to_ink(ink, x, y) if (ink >= CORE).any() else None
 
 
-def drop_form(marks: list[Mark]) -> list[Mark]:
-    """Drop what is left of the printed lines of a form: level ones, and thin upright bits beside the digits."""
-    bodies = find_bodies(marks)
+def drop_form(marks: list[Mark], erased: list[Box]) -> list[Mark]:
+    """Drop what is left of the printed lines of a form, some of which were erased: dashes, and upright bits.
+
+    Upright ones stand beside the digits, or are thinner than the pen.
+    """
+    bodies = find_bodies([mark.box for mark in marks])
     tall = median([body.h for body in bodies]) if bodies else 0
     lines = find_printed(marks, bodies, tall)
     for line in lines:
         marks = [left for mark in marks if (left := erase_printed(mark, line))]
-    bodies = find_bodies(marks) if lines else []
+    bodies = find_bodies([mark.box for mark in marks]) if lines or erased else []
     if not bodies:
         return marks
-    thickness = 1.5 * min(box.h for line in lines for box in line) + 1
+    thickness = 1.5 * min(box.h for line in [*lines, erased] for box in line) + 1
+    pen = pen_width([mark for mark in marks if mark.box in bodies])
     left, right = min(body.x for body in bodies) + 0.1 * tall, max(body.right for body in bodies) - 0.1 * tall
 
-    def is_edge(box: Box) -> bool:
-        return box.w < thickness and not left < box.x + box.w / 2 < right
+    def is_upright(mark: Mark) -> bool:
+        _, _, w, h = mark.box
+        is_edge = bool(lines) and w < thickness and not left < mark.box.center < right
+        return is_edge or (w < 0.2 * tall and 3 * w < h and pen_width([mark]) < 0.7 * pen)
 
-    return [mark for mark in marks if not is_edge(mark.box)]
+    return [mark for mark in marks if not is_upright(mark)]
 
 
 def find_slope(marks: list[Mark]) -> float:
@@ -1541,9 +1643,9 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
     try:
         strokes, cleared = keep_strokes(ink, way)
-        strokes = fill_hollow(strokes) if way.hollow else erase_lines(erase_frames(strokes))
+        strokes, lines = (fill_hollow(strokes), []) if way.hollow else erase_form(strokes)
         marks = drop_edges(find_marks(strokes), strokes.shape, is_cut=gray is not small)
-        marks = drop_underlines(drop_form(drop_holes(marks)))
+        marks = drop_underlines(drop_form(drop_holes(marks), lines))
         if not marks:
             raise InputError(NOTHING_FOUND)
         marks = drop_specks(marks)
@@ -2941,7 +3043,7 @@ def downweight(probs: np.ndarray) -> np.ndarray:
 
 def is_on(box: Box, other: Box) -> bool:
     """Tell whether the middle of a box lies on another."""
-    return other.x <= box.x + box.w / 2 < other.right and is_level(box, other)
+    return other.x <= box.center < other.right and is_level(box, other)
 
 
 def find_certain(probs: np.ndarray, least: float = REREAD_BELOW) -> np.ndarray:

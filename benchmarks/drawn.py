@@ -197,8 +197,8 @@ def form(page: np.ndarray, rng: Rng) -> np.ndarray:
     return picture
 
 
-def boxed(page: np.ndarray, rng: Rng) -> np.ndarray:
-    """A box around digits that touch it or nearly do, of the same ink or lighter; in half, with lines between them."""
+def draw_box(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """Draw a box around digits that touch it or nearly do, in half with lines between them: coverage (H, W)."""
     inked = (page > 0.3).astype(np.uint8)
     x, y, w, h = cv2.boundingRect(inked)
     away, thickness, lines = int(rng.integers(0, 12)), int(rng.integers(1, 5)), np.zeros_like(page)
@@ -208,9 +208,26 @@ def boxed(page: np.ndarray, rng: Rng) -> np.ndarray:
         for between in (starts[1:] + ends[:-1]) // 2:
             cv2.line(lines, (int(between), y - away), (int(between), y + h + away), 1, thickness)
     turn = cv2.getRotationMatrix2D((x + w / 2, y + h / 2), rng.normal(0, 0.5), 1)
-    lines = cv2.warpAffine(lines, turn, page.shape[::-1])
-    picture = np.minimum(ink_on(230, page, 40), ink_on(230, lines, rng.choice([40, 110])))
+    return cv2.warpAffine(lines, turn, page.shape[::-1])
+
+
+def boxed(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A box around digits, of the same ink or lighter."""
+    picture = np.minimum(ink_on(230, page, 40), ink_on(230, draw_box(page, rng), rng.choice([40, 110])))
     return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, picture.shape)
+
+
+def broken_box(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A box around digits as a scanner leaves it, black on white: here and there, some of its lines is missing."""
+    lines = draw_box(page, rng)
+    for _ in range(rng.integers(1, 12)):
+        side = int(rng.integers(5, 150))
+        x, y = rng.choice(np.argwhere(lines > 0))[::-1] - side // 2
+        lines[max(y, 0) : y + side, max(x, 0) : x + side] = 0
+        if not lines.any():
+            break
+    small = cv2.resize(np.maximum(page, lines), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return np.where(small > 0.4, 0.0, 255.0)
 
 
 def circled(page: np.ndarray, rng: Rng) -> np.ndarray:
@@ -453,7 +470,7 @@ def cropped(page: np.ndarray, rng: Rng) -> np.ndarray:
 Kind = Callable[[np.ndarray, Rng], np.ndarray]  # coverage -> picture
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, thin_pen, hollow, ruled, squared),
-    *(form, boxed, circled, underlined, dropout, show_through, desk, framed, askew, clipped),
+    *(form, boxed, broken_box, circled, underlined, dropout, show_through, desk, framed, askew, clipped),
     *(photograph, notebook, note, glare, binder, coloured, blurred, small, large, zoomed, cropped),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most

@@ -294,6 +294,56 @@ def test_the_line_below_a_number_is_erased(away, rng):
     assert [reading.text for reading in md.read_pictures([page])] == ["3865"]
 
 
+def number_on(page, text, rng, height=90, width=9):
+    """Write a number on a page; return the corners of the box around its ink."""
+    for place, label in enumerate(text):
+        write(page, pen(label, height, width, rng, slant=0), 80 + 80 * place, 100, BLACK)
+    x, y, w, h = cv2.boundingRect((gray_of(page) < 128).astype(np.uint8))
+    return (x, y), (x + w, y + h)
+
+
+@pytest.mark.parametrize("thickness", [2, 5])
+@pytest.mark.parametrize("missing", ["top", "left", "right", "gap below", "dashes"])
+def test_a_frame_that_is_not_closed_is_erased(missing, thickness, rng):
+    page = plain(300, 700)
+    (left, top), (right, bottom) = number_on(page, "273506", rng)
+    left, top, right, bottom = left - 15, top - 12, right + 15, bottom + 12
+    cv2.rectangle(page, (left, top), (right, bottom), BLACK, thickness)
+    holes = {
+        "top": [np.s_[: top + 4]],
+        "left": [np.s_[top + 4 : bottom - 3, : left + 4]],
+        "right": [np.s_[:, right - 3 :]],
+        "gap below": [np.s_[bottom - 3 : bottom + 4, x : x + 60] for x in (150, 400)],
+        "dashes": [
+            *(np.s_[y - 4 : y + 5, x : x + 15] for y in (top, bottom) for x in range(left + 30, right, 40)),
+            *(np.s_[y : y + 5, x - 4 : x + 5] for y in range(top + 5, bottom, 20) for x in (left, right)),
+        ],
+    }
+    for hole in holes[missing]:
+        page[hole] = 255
+    assert read_one(page).text == "273506"
+
+
+@pytest.mark.parametrize("text", ["161718", "110011"])
+def test_a_1_in_an_open_frame_stays(text, rng):
+    page = plain(300, 700)
+    (left, top), (right, bottom) = number_on(page, text, rng, width=7)
+    corners = [(left - 15, top - 12), (left - 15, bottom + 12), (right + 15, bottom + 12), (right + 15, top - 12)]
+    cv2.polylines(page, [np.array(corners)], False, BLACK, 7)
+    assert read_one(page).text == text
+
+
+def test_lines_thinner_than_the_pen_between_the_cells_of_a_broken_frame_are_no_digits(rng):
+    page = plain(300, 700)
+    (left, top), (right, bottom) = number_on(page, "273506", rng, height=75)
+    cv2.rectangle(page, (left - 12, top - 10), (right + 12, bottom + 10), BLACK, 3)
+    for x in range(left + 66, right, 80):
+        cv2.line(page, (x, top + 15), (x, bottom + 10), BLACK, 3)
+    for x in (200, 420):
+        page[top - 14 : top - 6, x : x + 50] = 255
+    assert read_one(page).text == "273506"
+
+
 @pytest.mark.parametrize("thickness", [4, 10])
 def test_a_frame_with_nothing_in_it_may_be_a_square_0(thickness):
     page = plain(240, 200)
@@ -571,6 +621,7 @@ def test_uneven_pencil_on_a_sheet_on_a_desk_is_read(label, rng):
         ("askew", "text", 0.8),
         ("clipped", "one", 0.85),
         ("boxed", "text", 0.8),
+        ("broken box", "text", 0.5),
         ("framed", "one", 0.85),
         ("circled", "text", 0.8),
         ("underlined", "text", 0.85),
