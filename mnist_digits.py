@@ -52,7 +52,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Process
 from contextlib import contextmanager, redirect_stdout, suppress
 from functools import lru_cache, partial, reduce
 from importlib import import_module
-from itertools import chain, combinations, compress, groupby, islice, pairwise, repeat
+from itertools import chain, combinations, compress, groupby, islice, pairwise, product, repeat
 from pathlib import Path
 from statistics import median
 from textwrap import fill
@@ -1110,11 +1110,46 @@ def find_level_lines(core: np.ndarray, shortest: float, thickest: float) -> list
     return [box for box in find_boxes(runs) if box.h <= thickest]
 
 
-def find_open_frames(core: np.ndarray) -> tuple[list[Box], list[Box]]:
-    """Return the lines of frames that may be open or broken on core, (H, W) uint8 of 0 and 1: level and upright ones.
+def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], bodies: list[Box]) -> list[Box]:
+    """Return the upright lines, piece by piece, that end level lines as the sides of a frame do, or join two of them.
 
-    They may consist of several pieces. Of a level one, a piece is longer than digits are wide. Upright ones stand where
-    a level one ends, or reach from one line to another, of which dashes may be left.
+    What they join may be dashes. A line among the bodies may be a 1, so it has to join them exactly.
+    """
+    tall, lines = median([body.h for body in bodies]), {*level, *dashes}
+
+    def thickness(line: Box) -> float:
+        return float(np.median(np.count_nonzero(core[line.y : line.bottom, line.x : line.right], axis=0)))
+
+    thickest = 1.5 * median([thickness(line) for line in level or dashes]) + 1
+    turned = find_level_lines(cv2.transpose(core), max(0.1 * tall, thickest) + 1, thickest)
+    upright = [box.transposed for box in turned]
+    left, right = min(body.x for body in bodies) + 0.1 * tall, max(body.right for body in bodies) - 0.1 * tall
+    inner = [line for line in lines if line.x > 2 and line.right < core.shape[1] - 2]  # the others are rules
+
+    def is_end(side: Box, line: Box) -> bool:
+        rows, near, room = core[max(line.y - line.h - 2, 0) : line.bottom + line.h + 2], 2 * line.h + 3, round(tall / 2)
+        starts = abs(side.x - line.x) < near and not rows[:, max(side.x - room, 0) : max(side.x - 3, 0)].any()
+        stops = abs(side.right - line.right) < near and not rows[:, side.right + 3 : side.right + room].any()
+        return side.y - 3 < line.middle < side.bottom + 3 and (starts or stops)
+
+    def is_side(piece: Box) -> bool:
+        side = [other for other in upright if abs(other.center - piece.center) < 2]
+        inked, top, bottom = sum(box.h for box in side), min(box.y for box in side), max(box.bottom for box in side)
+        if inked > 0.5 * tall and any(is_end(box, line) for box, line in product(side, level)):
+            return True
+        is_among = left < piece.center < right
+        reach = (0.05 if is_among else 0.15) * tall + 2
+        if bottom - top < 0.5 * tall or (is_among and inked < 0.4 * (bottom - top)):
+            return False
+        return all(any(line.y - reach < end < line.bottom + reach for line in inner) for end in (top, bottom))
+
+    return [piece for piece in upright if is_side(piece)]
+
+
+def find_open_frames(core: np.ndarray) -> tuple[list[Box], list[Box]]:
+    """Return the lines, level and upright, piece by piece, of frames on core, (H, W) uint8, that may be open or broken.
+
+    Of a level one, a piece is longer than digits are wide.
     """
     boxes = find_boxes(core)
     bodies = find_bodies(boxes)
@@ -1125,36 +1160,7 @@ def find_open_frames(core: np.ndarray) -> tuple[list[Box], list[Box]]:
     heights = [piece.middle for piece in pieces if piece.w > 1.5 * tall]
     level = [piece for piece in pieces if any(abs(piece.middle - height) < 3 for height in heights)]
     dashes = [box for box in boxes if 2 * box.h < box.w and box.h < 0.2 * tall]
-    if not level and not dashes:
-        return [], []
-
-    def thickness(line: Box) -> float:
-        return float(np.median(np.count_nonzero(core[line.y : line.bottom, line.x : line.right], axis=0)))
-
-    thickest = 1.5 * median([thickness(line) for line in level or dashes]) + 1
-    turned = find_level_lines(cv2.transpose(core), max(0.1 * tall, thickest) + 1, thickest)
-    upright = [box.transposed for box in turned]
-    left, right = min(body.x for body in bodies) + 0.1 * tall, max(body.right for body in bodies) - 0.1 * tall
-    inner = [line for line in {*level, *dashes} if line.x > 2 and line.right < core.shape[1] - 2]  # others are rules
-
-    def ends_at(line: Box, side: Box) -> bool:
-        rows, near, room = core[max(line.y - line.h - 2, 0) : line.bottom + line.h + 2], 2 * line.h + 3, round(tall / 2)
-        starts = abs(side.x - line.x) < near and not rows[:, max(side.x - room, 0) : max(side.x - 3, 0)].any()
-        stops = abs(side.right - line.right) < near and not rows[:, side.right + 3 : side.right + room].any()
-        return side.y - 3 < line.middle < side.bottom + 3 and (starts or stops)
-
-    def is_side(piece: Box) -> bool:
-        side = [other for other in upright if abs(other.center - piece.center) < 2]
-        inked, top, bottom = sum(box.h for box in side), min(box.y for box in side), max(box.bottom for box in side)
-        if inked > 0.5 * tall and any(ends_at(line, box) for line in level for box in side):
-            return True
-        is_among = left < piece.center < right  # digits, where it may be a 1
-        reach = (0.05 if is_among else 0.15) * tall + 2
-        if bottom - top < 0.5 * tall or (is_among and inked < 0.4 * (bottom - top)):
-            return False
-        return all(any(line.y - reach < end < line.bottom + reach for line in inner) for end in (top, bottom))
-
-    return level, [piece for piece in upright if is_side(piece)]
+    return level, find_sides(core, level, dashes, bodies) if level or dashes else []
 
 
 def erase_line(strokes: np.ndarray, line: Box) -> bool:
@@ -2609,6 +2615,15 @@ def stream(make: Callable[[], Iterator[tuple[np.ndarray, ...]]]) -> tf.data.Data
     return untuned(tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(8))
 
 
+def to_validate(x: np.ndarray, y: np.ndarray, batch_size: int) -> tf.data.Dataset | None:
+    """Return digits and labels as what Keras validates on after each epoch; None if there are none."""
+    import tensorflow as tf
+
+    if not len(x):
+        return None
+    return untuned(tf.data.Dataset.from_tensor_slices((to_batch(x), ONE_HOT[y])).batch(batch_size))
+
+
 def pick_strategy() -> tf.distribute.Strategy:
     """Return how to spread each batch: over all GPUs (or virtual CPUs) if there are several."""
     import tensorflow as tf
@@ -2633,7 +2648,6 @@ def train(
     after each epoch; if it is there, training goes on from it and ends as if it had never been stopped.
     """
     import keras
-    import tensorflow as tf
 
     keep_memory()
     keras.utils.set_random_seed(seed)
@@ -2646,15 +2660,13 @@ def train(
         network = build_network(recipe)
         compile_network(network, recipe._replace(smoothing=0) if teach else recipe, steps * recipe.epochs)
         done, history = load_checkpoint(network, checkpoint, steps) if checkpoint.is_file() else (0, {})
-    validation = tf.data.Dataset.from_tensor_slices((to_batch(x_validation), ONE_HOT[y_validation]))
-    validation = untuned(validation.batch(1000 // devices * devices))
     network.fit(
         stream(partial(make_batches, recipe, x, ONE_HOT[y], seed, done, devices, teach)),
         initial_epoch=done // steps,
         epochs=recipe.epochs,
         steps_per_epoch=steps,
         shuffle=False,  # Keras's generator has; else Keras warns
-        validation_data=validation if len(validation) else None,
+        validation_data=to_validate(x_validation, y_validation, 1000 // devices * devices),
         callbacks=[checkpoint_writer(network, checkpoint, history), *callbacks],
         verbose=0,
     )
