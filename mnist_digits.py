@@ -1279,10 +1279,13 @@ def drop_holes(marks: list[Mark]) -> list[Mark]:
 
 
 def drop_specks(marks: list[Mark]) -> list[Mark]:
-    """Drop what is far smaller, or holds far less ink, than the largest mark."""
+    """Drop what is far smaller, or holds far less ink, than the largest mark that is not flatter than any digit."""
     sizes = np.array([max(mark.box.w, mark.box.h) for mark in marks])
     masses = np.array([cv2.sumElems(mark.ink)[0] for mark in marks])
-    large = (sizes > sizes.max() / 12) & (masses > masses.max() / 200)
+    flat = np.array([mark.box.w > 5 * mark.box.h for mark in marks])
+    if flat.all():
+        return marks
+    large = (sizes > sizes[~flat].max() / 12) & (masses > masses[~flat].max() / 200)
     return list(compress(marks, large))
 
 
@@ -3035,13 +3038,15 @@ def evidence(reading: Reading) -> float:
 def is_in_doubt(reading: Reading) -> bool:
     """Tell whether a page is worth reading again: nothing, or something not certain, was found, or ink is left over.
 
-    What is far smaller than the rest is never certain, for it may be part of a digit.
+    What is far smaller than the rest is never certain, for it may be part of a digit; nor is a band alone from
+    the top of a wide page to its bottom, for it may be the edge of a shadow or a window.
     """
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
-    heights = [box.h for box in reading.boxes]
+    heights, (width, height), w = [box.h for box in reading.boxes], reading.page.size, reading.boxes[0].w
     doubtful = reading.page.is_ink_left or reading.confidence < REREAD_BELOW or min(heights) < 0.6 * max(heights)
-    return doubtful and len(heights) <= MOST_IN_DOUBT
+    is_band = width > ALONE_SIDE and len(heights) == 1 and heights[0] > 0.75 * height and w < 0.5 * width
+    return (doubtful or is_band) and len(heights) <= MOST_IN_DOUBT
 
 
 def downweight(probs: np.ndarray) -> np.ndarray:

@@ -461,6 +461,25 @@ def test_specks_and_jpeg_blocks_are_dropped(rng):
     assert_alike(page, drawn)
 
 
+def test_a_number_below_a_long_bar_is_read_whole(rng):
+    page = plain(500, 1000)
+    page[40:75, 20:980] = 0
+    for place, label in enumerate("5473"):
+        write(page, pen(label, 60, 6, rng, slant=0), 300 + 70 * place, 250, BLACK)
+    assert "5473" in read_one(page).text
+
+
+@pytest.mark.parametrize("label", ["3", "5", "9"])
+def test_a_light_digit_in_a_dark_window_with_buttons_around_it_is_read(label, rng):
+    page = plain(371, 429, (235, 235, 235))
+    page[46:344, 29:] = 0
+    for x in range(10, 300, 45):
+        cv2.rectangle(page, (x, 26), (x + 24, 41), (120, 120, 120), 1)
+        cv2.circle(page, (x + 12, 33), 4, (90, 90, 200), cv2.FILLED)
+    write(page, pen(label, 60, 8, rng), 195, 155, WHITE)
+    assert read_one(page).text == label
+
+
 def test_the_detached_bar_of_a_5_stays_with_it():
     page = np.full((200, 200), 255, np.uint8)
     cv2.line(page, (80, 40), (140, 36), 0, 9)
