@@ -1102,90 +1102,120 @@ def find_bodies(boxes: list[Box]) -> list[Box]:
 
 
 def find_level_lines(core: np.ndarray, shortest: float, thickest: float) -> list[Box]:
-    """Return the boxes of the straight level lines on core, (H, W) uint8 of 0 and 1, so long at least and so thick."""
+    """Return the boxes of the straight level lines on core, (H, W) uint8 of 0 and 1, from and up to so many pixels."""
     if cv2.reduce(core, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).max() < shortest:  # a quick way out
         return []
     kernel = np.ones((1, math.ceil(shortest)), np.uint8)
-    runs = cv2.morphologyEx(pad(core, 1), cv2.MORPH_OPEN, kernel)[1:-1, 1:-1]
-    return [box for box in find_boxes(runs) if box.h <= thickest]
+    padded = pad(core, 3)
+    runs = cv2.morphologyEx(padded, cv2.MORPH_OPEN, kernel)[3:-3, 3:-3]
+
+    def is_line(box: Box) -> bool:  # and not part of something thicker
+        beside = padded[[box.y, box.bottom + 5], box.x + 3 : box.right + 3]  # three pixels away from it
+        return box.h <= thickest and beside.mean(axis=1).max() < 0.7
+
+    return [box for box in find_boxes(runs) if is_line(box)]
 
 
-def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], bodies: list[Box]) -> list[Box]:
-    """Return the upright lines, piece by piece, that end level lines as the sides of a frame do, or join two of them.
+def group_columns(boxes: list[Box]) -> list[list[Box]]:
+    """Group upright lines that stand one above another."""
+    columns: list[list[Box]] = []
+    for box in sorted(boxes, key=lambda box: box.center):
+        if columns and box.center - columns[-1][-1].center < 2:
+            columns[-1].append(box)
+        else:
+            columns.append([box])
+    return columns
 
-    What they join may be dashes. A line among the bodies may be a 1, so it has to join them exactly.
+
+def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], digits: list[Box]) -> list[Box]:
+    """Return the sides of open frames, piece by piece: upright lines at the end of a level one, or between two lines.
+
+    One of these two may be of dashes. Unlike a 1, a side is thinner than the pen, or taller than all digits.
     """
-    tall, lines = median([body.h for body in bodies]), {*level, *dashes}
+    tall, tallest = median([box.h for box in digits]), max(box.h for box in digits)
+    pen = median([stroke_width(core[box.y : box.bottom, box.x : box.right]) for box in digits])
 
     def thickness(line: Box) -> float:
         return float(np.median(np.count_nonzero(core[line.y : line.bottom, line.x : line.right], axis=0)))
 
     thickest = 1.5 * median([thickness(line) for line in level or dashes]) + 1
     turned = find_level_lines(cv2.transpose(core), max(0.1 * tall, thickest) + 1, thickest)
-    upright = [box.transposed for box in turned]
-    left, right = min(body.x for body in bodies) + 0.1 * tall, max(body.right for body in bodies) - 0.1 * tall
-    inner = [line for line in lines if line.x > 2 and line.right < core.shape[1] - 2]  # the others are rules
+    inner = [
+        line for line in {*level, *dashes} if line.x > 2 and line.right < core.shape[1] - 2
+    ]  # the others are rules
 
     def is_end(side: Box, line: Box) -> bool:
+        if not side.y - 3 < line.middle < side.bottom + 3:
+            return False
         rows, near, room = core[max(line.y - line.h - 2, 0) : line.bottom + line.h + 2], 2 * line.h + 3, round(tall / 2)
         starts = abs(side.x - line.x) < near and not rows[:, max(side.x - room, 0) : max(side.x - 3, 0)].any()
         stops = abs(side.right - line.right) < near and not rows[:, side.right + 3 : side.right + room].any()
-        return side.y - 3 < line.middle < side.bottom + 3 and (starts or stops)
+        return starts or stops
 
-    def is_side(piece: Box) -> bool:
-        side = [other for other in upright if abs(other.center - piece.center) < 2]
-        inked, top, bottom = sum(box.h for box in side), min(box.y for box in side), max(box.bottom for box in side)
-        if inked > 0.5 * tall and any(is_end(box, line) for box, line in product(side, level)):
-            return True
-        is_among = left < piece.center < right
-        reach = (0.05 if is_among else 0.15) * tall + 2
-        if bottom - top < 0.5 * tall or (is_among and inked < 0.4 * (bottom - top)):
+    def is_side(column: list[Box]) -> bool:
+        inked, top, bottom = (
+            sum(box.h for box in column),
+            min(box.y for box in column),
+            max(box.bottom for box in column),
+        )
+        is_thin = median([box.w for box in column]) + 1 < 0.7 * pen
+        is_tall = 1.15 * tallest < bottom - top < 1.6 * tallest or max(box.h for box in column) > 1.15 * tallest
+        if not (is_thin or is_tall) or inked < 0.4 * max(bottom - top, tall):
             return False
+        if any(is_end(box, line) for box, line in product(column, level)):
+            return True
+        reach = 0.15 * tall + 2
         return all(any(line.y - reach < end < line.bottom + reach for line in inner) for end in (top, bottom))
 
-    return [piece for piece in upright if is_side(piece)]
+    return [box for column in group_columns([box.transposed for box in turned]) if is_side(column) for box in column]
 
 
 def find_open_frames(core: np.ndarray) -> tuple[list[Box], list[Box]]:
     """Return the lines, level and upright, piece by piece, of frames on core, (H, W) uint8, that may be open or broken.
 
-    Of a level one, a piece is longer than digits are wide.
+    A level line counts if one of its pieces is longer than 1.5 digits are tall.
     """
     boxes = find_boxes(core)
-    bodies = find_bodies(boxes)
-    if len(bodies) < 2:  # a line may be the foot of a 2
+    if len(boxes) > MOST_MARKS:
         return [], []
-    tall = median([body.h for body in bodies])
+    bodies = find_bodies(boxes)
+    digits = [box for box in bodies if not any(box.x < other.x and other.right < box.right for other in bodies)]
+    if len(digits) < 2:  # a line may be the foot of a 2
+        return [], []
+    tall = median([box.h for box in digits])
     pieces = find_level_lines(core, 0.5 * tall, 0.2 * tall)
     heights = [piece.middle for piece in pieces if piece.w > 1.5 * tall]
     level = [piece for piece in pieces if any(abs(piece.middle - height) < 3 for height in heights)]
-    dashes = [box for box in boxes if 2 * box.h < box.w and box.h < 0.2 * tall]
-    return level, find_sides(core, level, dashes, bodies) if level or dashes else []
+    flat = [box for box in boxes if 2 * box.h < box.w and box.h < 0.2 * tall]
+    dashes = [box for box in flat if not is_bar(box, digits, tall)]
+    return level, find_sides(core, level, dashes, digits) if level or dashes else []
 
 
-def erase_line(strokes: np.ndarray, line: Box) -> bool:
-    """Erase a level line, and what is grey beside it, from strokes, (H, W) uint8, but for what crosses it.
+def is_line_there(strokes: np.ndarray, line: Box) -> bool:
+    """Tell whether a level line was not erased yet."""
+    return (strokes[line.y : line.bottom, line.x : line.right] >= CORE).any(axis=0).mean() > 0.5
 
-    Return whether it was still there.
-    """
-    x, y, w, h = line
-    if (strokes[y : y + h, x : x + w] >= CORE).any(axis=0).mean() < 0.5:
-        return False
-    top, bottom, columns = max(y - 2, 0), min(y + h + 2, len(strokes)), slice(max(x - 2, 0), x + w + 2)
+
+def erase_line(strokes: np.ndarray, line: Box) -> None:
+    """Erase a level line, and what is grey beside it, from strokes, (H, W) uint8, but for ink that crosses it."""
+    top, bottom = max(line.y - 2, 0), min(line.bottom + 2, len(strokes))
+    columns = slice(max(line.x - 2, 0), line.right + 2)
     beside = strokes[[max(top - 1, 0), min(bottom, len(strokes) - 1)], columns]
     strokes[top:bottom, columns] *= (beside >= CORE).all(axis=0)
-    return True
 
 
 def erase_form(strokes: np.ndarray) -> tuple[np.ndarray, list[Box]]:
-    """Erase rules and frames from strokes (H, W) uint8; return the long lines of those that are not closed, too."""
+    """Erase rules and frames from strokes (H, W) uint8; return the level lines that open frames had, too."""
     if max(strokes.shape) < ALONE_SIDE:  # there, a line may be the digit
         return erase_frames(strokes), []
     level, upright = find_open_frames(to_core(strokes))
     strokes = erase_lines(erase_frames(strokes))
+    level = [line for line in level if is_line_there(strokes, line)]
+    for line in level:
+        erase_line(strokes, line)
     for line in upright:
         erase_line(strokes.T, line.transposed)
-    return strokes, [line for line in level if erase_line(strokes, line)]
+    return strokes, level
 
 
 def cut_to_ink(ink: np.ndarray, x: int = 0, y: int = 0) -> Mark:
@@ -1382,10 +1412,16 @@ def join_fragments(marks: list[Mark], size: tuple[int, int]) -> list[Mark]:
     return whole
 
 
+def is_bar(box: Box, bodies: list[Box], tall: float) -> bool:
+    """Tell whether a box is a bar of one of the digits whose bodies are so tall, and does not lie below it."""
+    body = next((body for body in bodies if belongs(box, body, tall)), None)
+    return body is not None and box.w < 0.8 * tall and box.y < body.bottom - 0.1 * tall
+
+
 def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list[Box]]:
     """Return the printed lines among marks, each as its dashes: several, not all of them bars of digits.
 
-    What lies below a digit is no bar of it, and bars in a row are neither quite level nor thinner than the pen.
+    Bars in a row are neither quite level nor thinner than the pen.
     """
     written = [mark for mark in marks if mark.box in bodies]
     flat = [mark for mark in marks if mark.box.w > 2 * mark.box.h and mark.box.h < 0.2 * tall]
@@ -1397,15 +1433,11 @@ def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list
         else:
             lines.append([mark])
 
-    def is_bar(box: Box) -> bool:
-        body = next((body for body in bodies if belongs(box, body, tall)), None)
-        return body is not None and box.w < 0.8 * tall and box.y < body.bottom - 0.1 * tall
-
     def is_printed(line: list[Mark]) -> bool:
         boxes = [mark.box for mark in line]
         if boxes[-1].right - boxes[0].x < 1.5 * tall:
             return False
-        if not all(map(is_bar, boxes)):
+        if not all(is_bar(box, bodies, tall) for box in boxes):
             return True
         steps = [abs(a.middle - b.middle) for a, b in pairwise(boxes)]
         return len(line) > 2 and max(steps) < 0.04 * tall and pen_width(line) < 0.7 * pen_width(written)
@@ -1435,7 +1467,7 @@ def erase_printed(mark: Mark, line: list[Box]) -> Mark | None:
 def drop_form(marks: list[Mark], erased: list[Box]) -> list[Mark]:
     """Drop what is left of the printed lines of a form, some of which were erased: dashes, and upright bits.
 
-    Upright ones stand beside the digits, or are thinner than the pen.
+    Upright ones stand beside the digits, or are thinner than the pen that wrote them.
     """
     bodies = find_bodies([mark.box for mark in marks])
     tall = median([body.h for body in bodies]) if bodies else 0
@@ -1643,8 +1675,8 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     """Find the digits on a gray picture in a way; with `one`, take all ink for a single one.
 
     What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, frames and circles, lines
-    across the picture, its edges, holes, printed lines, underlines, specks. Then the fragments of broken digits are
-    joined.
+    across the picture, open frames, the picture's edges, holes, printed lines, underlines, specks. Then the fragments
+    of broken digits are joined.
     """
     small = shrink(gray, WORKING_SIDE)
     gray, area = cut_to_sheet(small, way.sheet)

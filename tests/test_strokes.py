@@ -333,6 +333,38 @@ def test_a_1_in_an_open_frame_stays(text, rng):
     assert read_one(page).text == text
 
 
+@pytest.mark.parametrize(("text", "lower"), [("8651", 3), ("1861", 3), ("1594", 0)])
+def test_a_1_that_stands_on_the_end_of_a_line_stays(text, lower, rng):
+    page, x = plain(300, 700), 80
+    for place, label in enumerate(text):
+        drawn = pen(label, 90, 8, rng, slant=0)
+        write(page, drawn, x, 190 - drawn.shape[0] + lower * (label == "1"), BLACK)
+        x += drawn.shape[1] + 18 * (place < len(text) - 1)
+    cv2.line(page, (84, 194 + lower), (x - 4, 194 + lower), BLACK, 8)
+    assert read_one(page).text == text
+
+
+@pytest.mark.parametrize("away", [7, 13])  # pixels between the rows and the lines
+def test_1s_between_level_lines_stay(away, rng):
+    page, y = plain(700, 700), 60
+    for text in ("1785", "1631", "1159"):
+        cv2.line(page, (50, y), (650, y), BLACK, 5)
+        for place, label in enumerate(text):
+            write(page, pen(label, 90, 8, rng, slant=0), 80 + 80 * place, y + away, BLACK)
+        y += 90 + 12 + 2 * away
+    cv2.line(page, (50, y), (650, y), BLACK, 5)
+    assert read_one(page).text.split() == ["1785", "1631", "1159"]
+
+
+def test_a_1_between_the_detached_bars_of_5s_and_a_line_stays(rng):
+    page = plain(300, 700)
+    (left, _), (right, bottom) = number_on(page, "5155", rng, width=7)
+    for place in (0, 2, 3):
+        page[109:114, 80 + 80 * place : 140 + 80 * place] = 255
+    cv2.line(page, (left - 20, bottom + 4), (right + 20, bottom + 4), BLACK, 5)
+    assert read_one(page).text == "5155"
+
+
 def test_lines_thinner_than_the_pen_between_the_cells_of_a_broken_frame_are_no_digits(rng):
     page = plain(300, 700)
     (left, top), (right, bottom) = number_on(page, "273506", rng, height=75)
