@@ -1102,7 +1102,7 @@ def find_bodies(boxes: list[Box]) -> list[Box]:
 
 
 def find_level_lines(core: np.ndarray, shortest: float, thickest: float) -> list[Box]:
-    """Return the boxes of the straight level lines on core, (H, W) uint8 of 0 and 1, from and up to so many pixels."""
+    """Return the boxes of the straight level lines on core, (H, W) uint8 of 0 and 1, in pixels so long and thick."""
     if cv2.reduce(core, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).max() < shortest:  # a quick way out
         return []
     kernel = np.ones((1, math.ceil(shortest)), np.uint8)
@@ -1117,7 +1117,7 @@ def find_level_lines(core: np.ndarray, shortest: float, thickest: float) -> list
 
 
 def group_columns(boxes: list[Box]) -> list[list[Box]]:
-    """Group upright lines that stand one above another."""
+    """Group the boxes of upright lines by columns."""
     columns: list[list[Box]] = []
     for box in sorted(boxes, key=lambda box: box.center):
         if columns and box.center - columns[-1][-1].center < 2:
@@ -1140,9 +1140,8 @@ def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], digits: li
 
     thickest = 1.5 * median([thickness(line) for line in level or dashes]) + 1
     turned = find_level_lines(cv2.transpose(core), max(0.1 * tall, thickest) + 1, thickest)
-    inner = [
-        line for line in {*level, *dashes} if line.x > 2 and line.right < core.shape[1] - 2
-    ]  # the others are rules
+    # unlike the rules of a sheet, those of a frame end before the picture does
+    inner = [line for line in {*level, *dashes} if line.x > 2 and line.right < core.shape[1] - 2]
 
     def is_end(side: Box, line: Box) -> bool:
         if not side.y - 3 < line.middle < side.bottom + 3:
@@ -1153,14 +1152,10 @@ def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], digits: li
         return starts or stops
 
     def is_side(column: list[Box]) -> bool:
-        inked, top, bottom = (
-            sum(box.h for box in column),
-            min(box.y for box in column),
-            max(box.bottom for box in column),
-        )
+        heights, top, bottom = [box.h for box in column], min(box.y for box in column), max(box.bottom for box in column)
         is_thin = median([box.w for box in column]) + 1 < 0.7 * pen
-        is_tall = 1.15 * tallest < bottom - top < 1.6 * tallest or max(box.h for box in column) > 1.15 * tallest
-        if not (is_thin or is_tall) or inked < 0.4 * max(bottom - top, tall):
+        is_tall = 1.15 * tallest < bottom - top < 1.6 * tallest or max(heights) > 1.15 * tallest  # 1s may form a column
+        if not (is_thin or is_tall) or sum(heights) < 0.4 * max(bottom - top, tall):
             return False
         if any(is_end(box, line) for box, line in product(column, level)):
             return True
@@ -1413,7 +1408,7 @@ def join_fragments(marks: list[Mark], size: tuple[int, int]) -> list[Mark]:
 
 
 def is_bar(box: Box, bodies: list[Box], tall: float) -> bool:
-    """Tell whether a box is a bar of one of the digits whose bodies are so tall, and does not lie below it."""
+    """Tell whether a box is a bar of one of the digits that are so tall, of which the bodies are given; none is below."""
     body = next((body for body in bodies if belongs(box, body, tall)), None)
     return body is not None and box.w < 0.8 * tall and box.y < body.bottom - 0.1 * tall
 
