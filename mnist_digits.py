@@ -1152,7 +1152,8 @@ def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], digits: li
         return starts or stops
 
     def is_side(column: list[Box]) -> bool:
-        heights, top, bottom = [box.h for box in column], min(box.y for box in column), max(box.bottom for box in column)
+        heights = [box.h for box in column]
+        top, bottom = min(box.y for box in column), max(box.bottom for box in column)
         is_thin = median([box.w for box in column]) + 1 < 0.7 * pen
         is_tall = 1.15 * tallest < bottom - top < 1.6 * tallest or max(heights) > 1.15 * tallest  # 1s may form a column
         if not (is_thin or is_tall) or sum(heights) < 0.4 * max(bottom - top, tall):
@@ -1408,7 +1409,7 @@ def join_fragments(marks: list[Mark], size: tuple[int, int]) -> list[Mark]:
 
 
 def is_bar(box: Box, bodies: list[Box], tall: float) -> bool:
-    """Tell whether a box is a bar of one of the digits that are so tall, of which the bodies are given; none is below."""
+    """Tell whether a box is a bar of one of the digits that have such bodies and are so tall, and not below it."""
     body = next((body for body in bodies if belongs(box, body, tall)), None)
     return body is not None and box.w < 0.8 * tall and box.y < body.bottom - 0.1 * tall
 
