@@ -1463,7 +1463,7 @@ def erase_printed(mark: Mark, line: list[Box]) -> Mark | None:
 def drop_form(marks: list[Mark], erased: list[Box]) -> list[Mark]:
     """Drop what is left of the printed lines of a form, some of which were erased: dashes, and upright bits.
 
-    Upright ones stand beside the digits, or are thinner than the pen that wrote them.
+    Upright ones stand beside the digits or, where lines were erased, are thinner than the pen.
     """
     bodies = find_bodies([mark.box for mark in marks])
     tall = median([body.h for body in bodies]) if bodies else 0
@@ -1479,8 +1479,9 @@ def drop_form(marks: list[Mark], erased: list[Box]) -> list[Mark]:
 
     def is_upright(mark: Mark) -> bool:
         _, _, w, h = mark.box
-        is_edge = bool(lines) and w < thickness and not left < mark.box.center < right
-        return is_edge or (w < 0.2 * tall and 3 * w < h and pen_width([mark]) < 0.7 * pen)
+        if lines and w < thickness and not left < mark.box.center < right:
+            return True
+        return bool(erased) and w < 0.2 * tall and 3 * w < h and pen_width([mark]) < 0.7 * pen
 
     return [mark for mark in marks if not is_upright(mark)]
 
