@@ -901,6 +901,13 @@ def find_rules(strokes: np.ndarray) -> np.ndarray:
     return lines & cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, 5), np.uint8))  # keep upright strokes that cross
 
 
+def find_boxes(mask: np.ndarray) -> list[Box]:
+    """Return the boxes of the connected pieces of a mask, (H, W) uint8 of 0 and 1."""
+    outlines, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    parents = tree[0, :, 3].tolist() if outlines else []
+    return [Box(*cv2.boundingRect(one)) for one, parent in zip(outlines, parents, strict=True) if parent < 0]
+
+
 def fit_slope(x: np.ndarray, y: np.ndarray) -> float:
     """Return the slope, dy / dx, of the line through points x (N,), in order, and y (N,).
 
@@ -949,8 +956,8 @@ def find_level_frame(core: np.ndarray) -> np.ndarray | None:
         if lines is None:
             return None
         is_line |= np.rot90(lines, -turns)
-    heights = cv2.connectedComponentsWithStats((core & ~is_line).astype(np.uint8))[2][1:, cv2.CC_STAT_HEIGHT]
-    return is_line if (heights > 0.1 * len(core)).any() else None  # else it may be a square 0
+    pieces = find_boxes((core & ~is_line).astype(np.uint8))
+    return is_line if any(box.h > 0.1 * len(core) for box in pieces) else None  # else it may be a square 0
 
 
 def find_underline(core: np.ndarray) -> np.ndarray | None:
@@ -964,10 +971,8 @@ def find_underline(core: np.ndarray) -> np.ndarray | None:
         return None
     is_line = np.rot90(below, 2).copy()
     is_line[: height // 2 + 1] = False  # what is parallel to it may be of digits
-    pieces = cv2.connectedComponentsWithStats((core & ~is_line).astype(np.uint8))[2][1:]
-    tall = pieces[pieces[:, cv2.CC_STAT_HEIGHT] > 0.5 * height]
-    left, right = tall[:, cv2.CC_STAT_LEFT], tall[:, cv2.CC_STAT_LEFT] + tall[:, cv2.CC_STAT_WIDTH]
-    is_below_two = len(tall) == 2 and left.min() > 0.05 * width and right.max() < 0.95 * width
+    tall = [box for box in find_boxes((core & ~is_line).astype(np.uint8)) if box.h > 0.5 * height]
+    is_below_two = len(tall) == 2 and all(box.x > 0.05 * width and box.right < 0.95 * width for box in tall)
     return is_line if len(tall) > 2 or is_below_two else None
 
 
@@ -1088,21 +1093,37 @@ def erase_lines(strokes: np.ndarray) -> np.ndarray:
     return strokes * (1 - (across | down))
 
 
-def find_boxes(mask: np.ndarray) -> list[Box]:
-    """Return the boxes of the connected pieces of a mask, (H, W) uint8 of 0 and 1."""
-    outlines, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    parents = tree[0, :, 3].tolist() if outlines else []
-    return [Box(*cv2.boundingRect(one)) for one, parent in zip(outlines, parents, strict=True) if parent < 0]
-
-
 def find_bodies(boxes: list[Box]) -> list[Box]:
     """Return those of the boxes of marks that are neither thin nor small: digits, mostly."""
     wide = [box for box in boxes if min(box.w, box.h) > 0.2 * max(box.w, box.h)]
     return [box for box in wide if box.h > 0.5 * max(box.h for box in wide)]
 
 
+def box_distance(a: Box, b: Box) -> tuple[int, int]:
+    """Return how far apart two boxes are across and down, in pixels, 0 where they overlap."""
+    return max(a.x - b.right, b.x - a.right, 0), max(a.y - b.bottom, b.y - a.bottom, 0)
+
+
+def belongs(fragment: Box, body: Box, tall: float) -> bool:
+    """Tell whether a fragment is of the digit whose larger part is `body`, among digits so tall."""
+    across, down = box_distance(fragment, body)
+    height = min(body.h, tall)  # of the digit, should the body have grown too tall by joining
+    shared = (min(fragment.right, body.right) - max(fragment.x, body.x)) / min(fragment.w, body.w)
+    if fragment.h < 0.5 * height and shared > 0.3 and down < 0.2 * height:  # a bar above, a foot below
+        return True
+    if fragment.h < 0.75 * body.h and shared > 0.5 and down == 0:  # within the body
+        return True
+    return max(fragment.w, fragment.h) < 0.35 * max(body.w, body.h) and max(across, down) < 0.08 * height  # a splinter
+
+
+def is_bar(box: Box, bodies: list[Box], tall: float) -> bool:
+    """Tell whether a box is a bar of one of the digits that have such bodies and are so tall, and not below it."""
+    body = next((body for body in bodies if belongs(box, body, tall)), None)
+    return body is not None and box.w < 0.8 * tall and box.y < body.bottom - 0.1 * tall
+
+
 def find_level_lines(core: np.ndarray, shortest: float, thickest: float) -> list[Box]:
-    """Return the boxes of the straight level lines on core, (H, W) uint8 of 0 and 1, in pixels so long and thick."""
+    """Return the boxes of straight level lines on core, (H, W) uint8 of 0 and 1, by their length and thickness."""
     if cv2.reduce(core, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).max() < shortest:  # a quick way out
         return []
     kernel = np.ones((1, math.ceil(shortest)), np.uint8)
@@ -1127,13 +1148,13 @@ def group_columns(boxes: list[Box]) -> list[list[Box]]:
     return columns
 
 
-def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], digits: list[Box]) -> list[Box]:
+def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], bodies: list[Box]) -> list[Box]:
     """Return the sides of open frames, piece by piece: upright lines at the end of a level one, or between two lines.
 
     One of these two may be of dashes. Unlike a 1, a side is thinner than the pen, or taller than all digits.
     """
-    tall, tallest = median([box.h for box in digits]), max(box.h for box in digits)
-    pen = median([stroke_width(core[box.y : box.bottom, box.x : box.right]) for box in digits])
+    tall, tallest = median([box.h for box in bodies]), max(box.h for box in bodies)
+    pen = median([stroke_width(core[box.y : box.bottom, box.x : box.right]) for box in bodies])
 
     def thickness(line: Box) -> float:
         return float(np.median(np.count_nonzero(core[line.y : line.bottom, line.x : line.right], axis=0)))
@@ -1175,16 +1196,16 @@ def find_open_frames(core: np.ndarray) -> tuple[list[Box], list[Box]]:
     if len(boxes) > MOST_MARKS:
         return [], []
     bodies = find_bodies(boxes)
-    digits = [box for box in bodies if not any(box.x < other.x and other.right < box.right for other in bodies)]
-    if len(digits) < 2:  # a line may be the foot of a 2
+    bodies = [box for box in bodies if not any(box.x < other.x and other.right < box.right for other in bodies)]
+    if len(bodies) < 2:  # a line may be the foot of a 2
         return [], []
-    tall = median([box.h for box in digits])
+    tall = median([box.h for box in bodies])
     pieces = find_level_lines(core, 0.5 * tall, 0.2 * tall)
     heights = [piece.middle for piece in pieces if piece.w > 1.5 * tall]
     level = [piece for piece in pieces if any(abs(piece.middle - height) < 3 for height in heights)]
     flat = [box for box in boxes if 2 * box.h < box.w and box.h < 0.2 * tall]
-    dashes = [box for box in flat if not is_bar(box, digits, tall)]
-    return level, find_sides(core, level, dashes, digits) if level or dashes else []
+    dashes = [box for box in flat if not is_bar(box, bodies, tall)]
+    return level, find_sides(core, level, dashes, bodies) if level or dashes else []
 
 
 def is_line_there(strokes: np.ndarray, line: Box) -> bool:
@@ -1200,10 +1221,10 @@ def erase_line(strokes: np.ndarray, line: Box) -> None:
     strokes[top:bottom, columns] *= (beside >= CORE).all(axis=0)
 
 
-def erase_form(strokes: np.ndarray) -> tuple[np.ndarray, list[Box]]:
-    """Erase rules and frames from strokes (H, W) uint8; return the level lines that open frames had, too."""
+def erase_form(strokes: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Erase rules and frames from strokes (H, W) uint8; return, too, whether an open frame was among them."""
     if max(strokes.shape) < ALONE_SIDE:  # there, a line may be the digit
-        return erase_frames(strokes), []
+        return erase_frames(strokes), False
     level, upright = find_open_frames(to_core(strokes))
     strokes = erase_lines(erase_frames(strokes))
     level = [line for line in level if is_line_there(strokes, line)]
@@ -1211,7 +1232,7 @@ def erase_form(strokes: np.ndarray) -> tuple[np.ndarray, list[Box]]:
         erase_line(strokes, line)
     for line in upright:
         erase_line(strokes.T, line.transposed)
-    return strokes, level
+    return strokes, bool(level)
 
 
 def cut_to_ink(ink: np.ndarray, x: int = 0, y: int = 0) -> Mark:
@@ -1315,11 +1336,6 @@ def drop_specks(marks: list[Mark]) -> list[Mark]:
     return list(compress(marks, large))
 
 
-def box_distance(a: Box, b: Box) -> tuple[int, int]:
-    """Return how far apart two boxes are across and down, in pixels, 0 where they overlap."""
-    return max(a.x - b.right, b.x - a.right, 0), max(a.y - b.bottom, b.y - a.bottom, 0)
-
-
 def is_level(box: Box, other: Box) -> bool:
     """Tell whether the middle of a box is level with another."""
     return other.y <= box.middle < other.bottom
@@ -1328,18 +1344,6 @@ def is_level(box: Box, other: Box) -> bool:
 def is_cut_off(box: Box, size: tuple[int, int]) -> bool:
     """Tell whether a box seems to run off its picture (width, height)."""
     return is_at_edge(box, size, max(2, max(size) / 300))
-
-
-def belongs(fragment: Box, body: Box, tall: float) -> bool:
-    """Tell whether a fragment is of the digit whose larger part is `body`, among digits so tall."""
-    across, down = box_distance(fragment, body)
-    height = min(body.h, tall)  # of the digit, should the body have grown too tall by joining
-    shared = (min(fragment.right, body.right) - max(fragment.x, body.x)) / min(fragment.w, body.w)
-    if fragment.h < 0.5 * height and shared > 0.3 and down < 0.2 * height:  # a bar above, a foot below
-        return True
-    if fragment.h < 0.75 * body.h and shared > 0.5 and down == 0:  # within the body
-        return True
-    return max(fragment.w, fragment.h) < 0.35 * max(body.w, body.h) and max(across, down) < 0.08 * height  # a splinter
 
 
 def drop_underlines(marks: list[Mark]) -> list[Mark]:
@@ -1408,12 +1412,6 @@ def join_fragments(marks: list[Mark], size: tuple[int, int]) -> list[Mark]:
     return whole
 
 
-def is_bar(box: Box, bodies: list[Box], tall: float) -> bool:
-    """Tell whether a box is a bar of one of the digits that have such bodies and are so tall, and not below it."""
-    body = next((body for body in bodies if belongs(box, body, tall)), None)
-    return body is not None and box.w < 0.8 * tall and box.y < body.bottom - 0.1 * tall
-
-
 def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list[Box]]:
     """Return the printed lines among marks, each as its dashes: several, not all of them bars of digits.
 
@@ -1460,30 +1458,38 @@ def erase_printed(mark: Mark, line: list[Box]) -> Mark | None:
     return cut_to_ink(ink, x, y) if (ink >= CORE).any() else None
 
 
-def drop_form(marks: list[Mark], erased: list[Box]) -> list[Mark]:
-    """Drop what is left of the printed lines of a form, some of which were erased: dashes, and upright bits.
-
-    Upright ones stand beside the digits or, where lines were erased, are thinner than the pen.
-    """
+def drop_form(marks: list[Mark]) -> list[Mark]:
+    """Drop what is left of the printed lines of a form: level ones, and thin upright bits beside the digits."""
     bodies = find_bodies([mark.box for mark in marks])
     tall = median([body.h for body in bodies]) if bodies else 0
     lines = find_printed(marks, bodies, tall)
     for line in lines:
         marks = [left for mark in marks if (left := erase_printed(mark, line))]
-    bodies = find_bodies([mark.box for mark in marks]) if lines or erased else []
+    bodies = find_bodies([mark.box for mark in marks]) if lines else []
     if not bodies:
         return marks
-    thickness = 1.5 * min(box.h for line in [*lines, erased] for box in line) + 1
-    pen = pen_width([mark for mark in marks if mark.box in bodies])
+    thickness = 1.5 * min(box.h for line in lines for box in line) + 1
     left, right = min(body.x for body in bodies) + 0.1 * tall, max(body.right for body in bodies) - 0.1 * tall
 
-    def is_upright(mark: Mark) -> bool:
-        _, _, w, h = mark.box
-        if lines and w < thickness and not left < mark.box.center < right:
-            return True
-        return bool(erased) and w < 0.2 * tall and 3 * w < h and pen_width([mark]) < 0.7 * pen
+    def is_edge(box: Box) -> bool:
+        return box.w < thickness and not left < box.center < right
 
-    return [mark for mark in marks if not is_upright(mark)]
+    return [mark for mark in marks if not is_edge(mark.box)]
+
+
+def drop_dividers(marks: list[Mark]) -> list[Mark]:
+    """Drop upright lines thinner than the pen: what is left between the cells of a frame that was erased."""
+    bodies = find_bodies([mark.box for mark in marks])
+    if not bodies:
+        return marks
+    tall = median([body.h for body in bodies])
+    pen = pen_width([mark for mark in marks if mark.box in bodies])
+
+    def is_divider(mark: Mark) -> bool:
+        _, _, w, h = mark.box
+        return w < 0.2 * tall and 3 * w < h and pen_width([mark]) < 0.7 * pen
+
+    return [mark for mark in marks if not is_divider(mark)]
 
 
 def find_slope(marks: list[Mark]) -> float:
@@ -1491,7 +1497,7 @@ def find_slope(marks: list[Mark]) -> float:
 
     It is the median slope from each mark to the nearest one on its right; of three, only where they agree.
     """
-    middles = np.array([[mark.box.x + mark.box.w / 2, mark.box.middle] for mark in marks])
+    middles = np.array([[mark.box.center, mark.box.middle] for mark in marks])
     slopes = []
     for middle in middles:
         dx, dy = (middles - middle).T
@@ -1681,9 +1687,10 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
     try:
         strokes, cleared = keep_strokes(ink, way)
-        strokes, lines = (fill_hollow(strokes), []) if way.hollow else erase_form(strokes)
+        strokes, had_frame = (fill_hollow(strokes), False) if way.hollow else erase_form(strokes)
         marks = drop_edges(find_marks(strokes), strokes.shape, is_cut=gray is not small)
-        marks = drop_underlines(drop_form(drop_holes(marks), lines))
+        marks = drop_form(drop_holes(marks))
+        marks = drop_underlines(drop_dividers(marks) if had_frame else marks)
         if not marks:
             raise InputError(NOTHING_FOUND)
         marks = drop_specks(marks)
@@ -2647,7 +2654,7 @@ def stream(make: Callable[[], Iterator[tuple[np.ndarray, ...]]]) -> tf.data.Data
     return untuned(tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(8))
 
 
-def to_validate(x: np.ndarray, y: np.ndarray, batch_size: int) -> tf.data.Dataset | None:
+def validation_dataset(x: np.ndarray, y: np.ndarray, batch_size: int) -> tf.data.Dataset | None:
     """Return digits and labels as what Keras validates on after each epoch; None if there are none."""
     import tensorflow as tf
 
@@ -2698,7 +2705,7 @@ def train(
         epochs=recipe.epochs,
         steps_per_epoch=steps,
         shuffle=False,  # Keras's generator has; else Keras warns
-        validation_data=to_validate(x_validation, y_validation, 1000 // devices * devices),
+        validation_data=validation_dataset(x_validation, y_validation, 1000 // devices * devices),
         callbacks=[checkpoint_writer(network, checkpoint, history), *callbacks],
         verbose=0,
     )
@@ -3072,9 +3079,9 @@ def is_in_doubt(reading: Reading) -> bool:
     """
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
-    heights, (width, height), w = [box.h for box in reading.boxes], reading.page.size, reading.boxes[0].w
+    heights, first, (width, height) = [box.h for box in reading.boxes], reading.boxes[0], reading.page.size
     doubtful = reading.page.is_ink_left or reading.confidence < REREAD_BELOW or min(heights) < 0.6 * max(heights)
-    is_band = width > ALONE_SIDE and len(heights) == 1 and heights[0] > 0.75 * height and w < 0.5 * width
+    is_band = width > ALONE_SIDE and len(heights) == 1 and first.h > 0.75 * height and first.w < 0.5 * width
     return (doubtful or is_band) and len(heights) <= MOST_IN_DOUBT
 
 

@@ -218,7 +218,7 @@ def boxed(page: np.ndarray, rng: Rng) -> np.ndarray:
 
 
 def broken_box(page: np.ndarray, rng: Rng) -> np.ndarray:
-    """A box around digits as a scanner leaves it, black on white: here and there, some of its lines is missing."""
+    """A box around digits as a scanner leaves it, black on white, with parts of its lines missing."""
     lines = draw_box(page, rng)
     for _ in range(rng.integers(1, 12)):
         side = int(rng.integers(5, 150))
