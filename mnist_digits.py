@@ -127,6 +127,7 @@ class Way(NamedTuple):
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
     sheet: bool = False  # the picture is cut to a sheet of paper, even if there may be writing around it
     hollow: bool = False  # the pen drew the outlines of digits, whose strokes are what these enclose
+    circled: bool = False  # a circle around digits is erased though all of them touch it
     channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: that of most contrast
 
 
@@ -144,6 +145,7 @@ OTHER_WAYS = (
     Way("sheet", sheet=True),
     *(way._replace(name=f"sheet {way.name}", sheet=True) for way in (FAINT_INK, LINKED_INK, CALM_INK)),
     Way("hollow", hollow=True),
+    Way("circled", circled=True),
     Way("inverted", inverted=True, min_digits=4),
     *(Way(name, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
     SOFT,
@@ -1010,16 +1012,38 @@ def find_frame(core: np.ndarray) -> np.ndarray | None:
     return lines[room : room + height, room : room + width] > 0
 
 
-def is_around(ink: np.ndarray, box: Box, others: Iterable[Box]) -> bool:
-    """Tell whether ink (H, W) in a box is drawn around others, as a circle or two sides of a frame are.
+def is_level(box: Box, other: Box) -> bool:
+    """Tell whether the middle of a box is level with another."""
+    return other.y <= box.middle < other.bottom
 
-    It leaves the middle to them, and is wider than a 0 with a stroke in it. Specks do not count.
+
+def is_on(box: Box, other: Box) -> bool:
+    """Tell whether the middle of a box lies on another."""
+    return other.x <= box.center < other.right and is_level(box, other)
+
+
+def is_around(core: np.ndarray, box: Box, boxes: Iterable[Box]) -> bool:
+    """Tell whether core, (H, W) uint8 of 0 and 1, in a box is drawn around what others hold: a circle, part of a frame.
+
+    Such a line runs along its convex hull, for what it surrounds does not touch it, in two thirds of all directions; a
+    straight one around a single box, in nearly half. It is wider than a 0 with a stroke in it. Specks do not count.
     """
     x, y, w, h = box
-    within = [b for b in others if x < b.x and y < b.y and b.right < box.right and b.bottom < box.bottom]
-    inside = [b for b in within if b.h > 0.1 * h]
+    near = [other for other in boxes if other != box and other.h > 0.1 * h and is_on(other, box)] if w > 0.8 * h else []
+    if not near:
+        return False
+    down, across = np.nonzero(core)
+    to_side = np.minimum.reduce([across, w - 1 - across, down, h - 1 - down])
+    is_straight = np.percentile(to_side, 95) < 0.12 * min(w, h)
+    hull, least = cv2.convexHull(cv2.findNonZero(core)), -0.25 * h if is_straight else 0.1 * h
+    inside = [b for b in near if cv2.pointPolygonTest(hull, (b.center - x, b.middle - y), True) > least]
     tall = max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0)
-    return w > 0.8 * h and tall > 0.3 * h and not ink[h // 4 : h - h // 4, w // 4 : w - w // 4].any()
+    depth = cv2.distanceTransform(pad(fill_outline(hull, core.shape), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    if tall < 0.3 * h or depth[down, across].max() > 0.2 * min(w, h):
+        return False
+    angles = np.arctan2((down + 0.5) / h - 0.5, (across + 0.5) / w - 0.5)
+    directions = len(np.unique(np.rint(angles * 36 / math.pi)))  # of 72
+    return directions > (32 if is_straight and len(inside) == 1 else 48)
 
 
 def find_rim(ink: np.ndarray) -> np.ndarray:
@@ -1041,10 +1065,23 @@ def is_even(line: np.ndarray) -> bool:
     return bool(np.percentile(thickness, 95) < 2 * np.median(thickness) + 2)
 
 
-def erase_frames(strokes: np.ndarray) -> np.ndarray:
+def find_circle(own: np.ndarray, holes: list[np.ndarray], inside: list[Box], is_touched: bool) -> np.ndarray | None:
+    """Return the closed circle that a mark's ink, (H, W) uint8 of 0 and 1, draws around others, the same; None if none.
+
+    Of the others, `inside` are those in its holes, which are outlines; where it `is_touched`, they may all touch it.
+    """
+    outlines = [max(holes, key=cv2.contourArea), find_outline(own)] if holes else []
+    if not any(is_convex(outline) for outline in outlines[: 1 + is_touched]):
+        return None
+    rim = find_rim(own)
+    touching = find_boxes(own - rim) if is_touched else []
+    return rim if is_around(rim, Box(0, 0, *own.shape[::-1]), inside + touching) else None
+
+
+def erase_frames(strokes: np.ndarray, are_touched: bool = False) -> np.ndarray:
     """Erase lines near the writing: frames of a form's fields, lines of a table or below a number, closed circles.
 
-    Digits may touch them; of those in a circle, at least one must not.
+    Digits may touch them, but all of those in a circle only where circles `are_touched`.
     """
     core = to_core(strokes)
     outlines, tree = cv2.findContours(core, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
@@ -1063,15 +1100,15 @@ def erase_frames(strokes: np.ndarray) -> np.ndarray:
         tallest = second if h == first else first  # of the others
         is_longer = w > max(1.5 * tallest, 4 * h)  # than any digit is wide
         is_long = is_longer and min(cv2.minAreaRect(outlines[index])[1]) < 0.3 * tallest
-        inside = [boxes[other] for hole in holes for other in children[hole]]
-        if not is_long and not inside:
-            continue
         left, top = max(x - 2, 0), max(y - 2, 0)
+        inside = [move(boxes[other], -left, -top) for hole in holes for other in children[hole]]
+        if not is_long and not inside and not are_touched:
+            continue
         around = strokes[top : y + h + 2, left : x + w + 2]
         own = cv2.drawContours(np.zeros_like(around), outlines, index, 1, cv2.FILLED, 8, tree, 1, (-left, -top))
-        largest = max((outlines[hole] for hole in holes), key=cv2.contourArea, default=None)
-        if largest is not None and is_convex(largest) and is_around(rim := find_rim(own), boxes[index], inside):
-            around *= 1 - cv2.dilate(rim, disc(5))  # with what is grey beside it
+        circle = find_circle(own, [outlines[hole] for hole in holes], inside, are_touched)
+        if circle is not None:
+            around *= 1 - cv2.dilate(circle, disc(5))  # with what is grey beside it
         elif is_long and is_even(own):
             around *= 1 - cv2.dilate(own, disc(5))
     return strokes
@@ -1221,12 +1258,12 @@ def erase_line(strokes: np.ndarray, line: Box) -> None:
     strokes[top:bottom, columns] *= (beside >= CORE).all(axis=0)
 
 
-def erase_form(strokes: np.ndarray) -> tuple[np.ndarray, bool]:
+def erase_form(strokes: np.ndarray, are_touched: bool = False) -> tuple[np.ndarray, bool]:
     """Erase rules and frames from strokes (H, W) uint8; return, too, whether an open frame was among them."""
     if max(strokes.shape) < ALONE_SIDE:  # there, a line may be the digit
-        return erase_frames(strokes), False
+        return erase_frames(strokes, are_touched), False
     level, upright = find_open_frames(to_core(strokes))
-    strokes = erase_lines(erase_frames(strokes))
+    strokes = erase_lines(erase_frames(strokes, are_touched))
     level = [line for line in level if is_line_there(strokes, line)]
     for line in level:
         erase_line(strokes, line)
@@ -1310,6 +1347,46 @@ def find_disc(mark: Mark) -> Box | None:
     return box if np.count_nonzero(core & ellipse) > 0.85 * np.count_nonzero(core | ellipse) else None
 
 
+def drop_circles(marks: list[Mark]) -> list[Mark]:
+    """Drop what is drawn around others: circles that do not close, what is left of frames."""
+    boxes = [mark.box for mark in marks]
+    return [mark for mark in marks if not is_around(to_core(mark.ink), mark.box, boxes)]
+
+
+def find_bulge(mark: Mark) -> float:
+    """Return how far an upright arc bulges to the right, in its heights; less than 0 to the left, 0 if it is none."""
+    if 2 * mark.box.w > mark.box.h:
+        return 0.0
+    core = cut_to_ink(to_core(mark.ink)).ink > 0
+    height, width = core.shape
+    left, right = core.argmax(axis=1), width - core[:, ::-1].argmax(axis=1)
+    is_thin = np.count_nonzero(core, axis=1) == right - left  # one piece in each line
+    if height < 8 or is_thin.mean() < 0.95:
+        return 0.0
+    down, across = np.arange(height) / height, (left + right) / (2 * height)
+    parabola = np.polyfit(down, across, 2)
+    is_arc = np.abs(across - np.polyval(parabola, down)).mean() < 0.02 and abs(parabola[0] + parabola[1]) < 0.25
+    return -parabola[0] / 4 if is_arc else 0.0
+
+
+def drop_parentheses(marks: list[Mark]) -> list[Mark]:
+    """Drop ( and ), which look like 1s: arcs that bulge away from digits less tall, or two that enclose some."""
+    if len(marks) < 2:
+        return marks
+    bulges = [find_bulge(mark) for mark in marks]
+
+    def is_parenthesis(mark: Mark, bulge: float) -> bool:
+        if abs(bulge) < 0.1:
+            return False
+        row = [index for index, other in enumerate(marks) if is_level(other.box, mark.box)]
+        inner = [index for index in row if (marks[index].box.center - mark.box.center) * bulge < 0]
+        is_near = any(box_distance(marks[index].box, mark.box)[0] < mark.box.h for index in inner)
+        is_closed = any(abs(bulges[index]) > 0.1 and bulges[index] * bulge < 0 for index in inner)
+        return is_near and (is_closed or mark.box.h > 1.2 * median([marks[index].box.h for index in inner]))
+
+    return [mark for mark, bulge in zip(marks, bulges, strict=True) if not is_parenthesis(mark, bulge)]
+
+
 def drop_holes(marks: list[Mark]) -> list[Mark]:
     """Drop equal discs that stand in a row or a column, three or more: the holes of a binder, leader dots."""
     discs = [find_disc(mark) for mark in marks]
@@ -1334,11 +1411,6 @@ def drop_specks(marks: list[Mark]) -> list[Mark]:
         return marks
     large = (sizes > sizes[~flat].max() / 12) & (masses > masses[~flat].max() / 200)
     return list(compress(marks, large))
-
-
-def is_level(box: Box, other: Box) -> bool:
-    """Tell whether the middle of a box is level with another."""
-    return other.y <= box.middle < other.bottom
 
 
 def is_cut_off(box: Box, size: tuple[int, int]) -> bool:
@@ -1678,8 +1750,8 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     """Find the digits on a gray picture in a way; with `one`, take all ink for a single one.
 
     What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, frames and circles, lines
-    across the picture, open frames, the picture's edges, holes, printed lines, underlines, specks. Then the fragments
-    of broken digits are joined.
+    across the picture, open frames, the picture's edges, open circles, parentheses, holes, printed lines, underlines,
+    specks. Then the fragments of broken digits are joined.
     """
     small = shrink(gray, WORKING_SIDE)
     gray, area = cut_to_sheet(small, way.sheet)
@@ -1687,9 +1759,9 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
     try:
         strokes, cleared = keep_strokes(ink, way)
-        strokes, had_frame = (fill_hollow(strokes), False) if way.hollow else erase_form(strokes)
+        strokes, had_frame = (fill_hollow(strokes), False) if way.hollow else erase_form(strokes, way.circled)
         marks = drop_edges(find_marks(strokes), strokes.shape, is_cut=gray is not small)
-        marks = drop_form(drop_holes(marks))
+        marks = drop_form(drop_holes(drop_parentheses(drop_circles(marks))))
         marks = drop_underlines(drop_dividers(marks) if had_frame else marks)
         if not marks:
             raise InputError(NOTHING_FOUND)
@@ -3092,11 +3164,6 @@ def downweight(probs: np.ndarray) -> np.ndarray:
     """
     share = np.mean(np.clip((probs.max(axis=1) - 0.2) / 0.75, 0, 1)) if len(probs) > 1 else 1
     return probs if share >= 0.5 else share / 2 * probs + (1 - share / 2) / 10
-
-
-def is_on(box: Box, other: Box) -> bool:
-    """Tell whether the middle of a box lies on another."""
-    return other.x <= box.center < other.right and is_level(box, other)
 
 
 def find_certain(probs: np.ndarray, least: float = REREAD_BELOW) -> np.ndarray:

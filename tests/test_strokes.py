@@ -483,6 +483,63 @@ def test_a_digit_that_touches_a_circle_is_read_whole(rng):
     assert read_one(page).text == "2864"
 
 
+@pytest.mark.parametrize("start", [20, 110, 200, 290])
+@pytest.mark.parametrize("text", ["5", "27", "1864"])
+def test_a_circle_that_does_not_close_is_dropped(text, start, rng):
+    page = plain(400, 700)
+    drawn = [pen(label, 110, 10, rng, slant=0) for label in text]
+    for place, digit in enumerate(drawn):
+        write(page, digit, 350 + round(90 * (place - len(text) / 2)), 200 - digit.shape[0] // 2, BLACK)
+    cv2.ellipse(page, (350, 200), (100 + 50 * len(text), 130), 0, start, start + 320, BLACK, 6)
+    assert read_one(page).text == text
+
+
+@pytest.mark.parametrize("corners", [[(0, 0), (0, 1), (1, 1)], [(1, 0), (1, 1), (0, 1), (0, 0)]])
+def test_what_is_left_of_a_frame_around_a_digit_is_dropped(corners, rng):
+    page = plain(300, 300)
+    drawn = pen("5", 130, 12, rng, slant=0)
+    write(page, drawn, 150 - drawn.shape[1] // 2, 150 - drawn.shape[0] // 2, BLACK)
+    cv2.polylines(page, [60 + 180 * np.array(corners)], False, BLACK, 3)
+    assert_alike(page, drawn)
+
+
+def test_a_0_of_two_pieces_is_no_frame_around_one_of_them():
+    page = plain(300, 300)
+    cv2.ellipse(page, (150, 150), (90, 100), 0, -60, 190, BLACK, 14)
+    cv2.ellipse(page, (150, 150), (90, 100), 0, 205, 285, BLACK, 14)
+    assert max(mark.box.w for row in md.find_digits(gray_of(page)).rows for mark in row) > 150
+
+
+@pytest.mark.parametrize("label", ["2", "4", "7"])
+def test_a_digit_that_touches_the_circle_around_it_is_read(label, rng):
+    page = plain(400, 400)
+    drawn = pen(label, 150, 12, rng, slant=0)
+    x, y = 200 - drawn.shape[1] // 2, 200 - drawn.shape[0] // 2
+    write(page, drawn, x, y, BLACK)
+    cv2.circle(page, (200, 185), y + drawn.shape[0] - 185, BLACK, 6)
+    assert read_one(page).text == label
+
+
+@pytest.mark.parametrize("signs", ["(", ")", "()"])
+def test_parentheses_are_no_1s(signs, rng):
+    page = plain(300, 600)
+    for place, label in enumerate("385"):
+        write(page, pen(label, 110, 10, rng, slant=0), 180 + 90 * place, 95, BLACK)
+    if "(" in signs:
+        cv2.ellipse(page, (180, 150), (45, 100), 0, 120, 240, BLACK, 9)
+    if ")" in signs:
+        cv2.ellipse(page, (410, 150), (45, 100), 0, -60, 60, BLACK, 9)
+    assert read_one(page).text == "385"
+
+
+def test_a_bent_1_as_tall_as_its_neighbours_is_no_parenthesis(rng):
+    page = plain(300, 500)
+    for x, label in ((100, "3"), (320, "8")):
+        write(page, pen(label, 110, 10, rng, slant=0), x, 95, BLACK)
+    cv2.ellipse(page, (240, 150), (40, 62), 0, -60, 60, BLACK, 10)
+    assert sum(len(row) for row in md.find_digits(gray_of(page)).rows) == 3
+
+
 def test_specks_and_jpeg_blocks_are_dropped(rng):
     page = plain(300, 300)
     drawn = pen("9", 180, 12, rng)
