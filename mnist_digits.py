@@ -1370,7 +1370,10 @@ def find_bulge(mark: Mark) -> float:
 
 
 def drop_parentheses(marks: list[Mark]) -> list[Mark]:
-    """Drop ( and ), which look like 1s: arcs that bulge away from digits less tall, or two that enclose some."""
+    """Drop ( and ), which look like 1s: arcs that bulge away from a mark beside them.
+
+    As 1s may be bent, a parenthesis has to be one of two, taller than the marks beside it, or a ) that ends its row.
+    """
     if len(marks) < 2:
         return marks
     bulges = [find_bulge(mark) for mark in marks]
@@ -1382,7 +1385,8 @@ def drop_parentheses(marks: list[Mark]) -> list[Mark]:
         inner = [index for index in row if (marks[index].box.center - mark.box.center) * bulge < 0]
         is_near = any(box_distance(marks[index].box, mark.box)[0] < mark.box.h for index in inner)
         is_closed = any(abs(bulges[index]) > 0.1 and bulges[index] * bulge < 0 for index in inner)
-        return is_near and (is_closed or mark.box.h > 1.2 * median([marks[index].box.h for index in inner]))
+        is_last = bulge > 0.12 and len(inner) == len(row) - 1  # few 1s bulge so far to the right
+        return is_near and (is_closed or is_last or mark.box.h > 1.2 * median([marks[index].box.h for index in inner]))
 
     return [mark for mark, bulge in zip(marks, bulges, strict=True) if not is_parenthesis(mark, bulge)]
 

@@ -230,18 +230,40 @@ def broken_box(page: np.ndarray, rng: Rng) -> np.ndarray:
     return np.where(small > 0.4, 0.0, 255.0)
 
 
-def circled(page: np.ndarray, rng: Rng) -> np.ndarray:
+def circled(page: np.ndarray, rng: Rng, start: float = 0, gap: float = -0.2, size: float = 0.71) -> np.ndarray:
     """A circle drawn by hand around the digits, of the same pen or a lighter one."""
     page = np.pad(page, 40 + max(page.shape) // 4)
     x, y, w, h = cv2.boundingRect((page > 0.3).astype(np.uint8))
-    turns = np.linspace(0, 2 * np.pi + 0.2, 80)
+    turns = np.linspace(start, start + 2 * np.pi - gap, 80)
     wobble = 1 + 0.04 * np.sin(3 * turns + rng.uniform(0, 2 * np.pi))
-    across, down = 0.71 * np.array([max(w, 0.9 * h), h]) + rng.uniform(5, 25)
+    across, down = size * np.array([max(w, 0.9 * h), h]) + rng.uniform(5, 25)
     curve = np.stack([x + w / 2 + across * wobble * np.cos(turns), y + h / 2 + down * wobble * np.sin(turns)], axis=1)
     line, thickness = np.zeros_like(page), int(rng.integers(2, 9))
     cv2.polylines(line, [np.rint(curve).astype(int)], False, 1, thickness, cv2.LINE_AA)
     picture = np.minimum(ink_on(230, page, 40), ink_on(230, line, rng.choice([40, 110])))
     return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, picture.shape)
+
+
+def loosely_circled(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """A circle drawn in haste, which does not close, or is so narrow that a digit may touch it."""
+    if rng.random() < 0.5:
+        return circled(page, rng, rng.uniform(0, 2 * np.pi), gap=rng.uniform(0.1, 1))
+    return circled(page, rng, size=rng.uniform(0.5, 0.65))
+
+
+def in_parentheses(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """Parentheses around each line, as of a dialling code, or one behind it, as of a list."""
+    page, is_list = np.pad(page, 80), rng.random() < 0.5
+    edges = np.flatnonzero(np.diff((page > 0.5).any(axis=1), prepend=False, append=False))
+    for top, bottom in edges.reshape(-1, 2):
+        columns, h = np.flatnonzero((page[top:bottom] > 0.5).any(axis=0)), bottom - top
+        tall, deep, thickness = rng.uniform(0.55, 0.8) * h, rng.uniform(0.25, 0.4) * h, int(rng.integers(4, 11))
+        for side, x in [(0, columns[-1])] + [(180, columns[0])] * (not is_list):
+            away = (1 if side == 0 else -1) * (rng.uniform(0.1, 0.3) * h - deep / 2)
+            middle = round(x + away), round((top + bottom) / 2 + rng.normal(0, 3))
+            axes = round(deep), round(tall)
+            cv2.ellipse(page, middle, axes, rng.normal(side, 4), -60, 60, 1, thickness, cv2.LINE_AA)
+    return cv2.GaussianBlur(ink_on(230, page, 40), (0, 0), 1) + rng.normal(0, 2, page.shape)
 
 
 def underlined(page: np.ndarray, rng: Rng) -> np.ndarray:
@@ -470,8 +492,9 @@ def cropped(page: np.ndarray, rng: Rng) -> np.ndarray:
 Kind = Callable[[np.ndarray, Rng], np.ndarray]  # coverage -> picture
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, thin_pen, hollow, ruled, squared),
-    *(form, boxed, broken_box, circled, underlined, dropout, show_through, desk, framed, askew, clipped),
-    *(photograph, notebook, note, glare, binder, coloured, blurred, small, large, zoomed, cropped),
+    *(form, boxed, broken_box, circled, loosely_circled, in_parentheses, underlined, dropout, show_through),
+    *(desk, framed, askew, clipped, photograph, notebook, note, glare, binder, coloured, blurred, small, large),
+    *(zoomed, cropped),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
     **{paper.__name__.replace("_", " "): (paper, 0.15, 0) for paper in PAPERS},
