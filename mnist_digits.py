@@ -56,7 +56,7 @@ from itertools import chain, combinations, compress, groupby, islice, pairwise, 
 from pathlib import Path
 from statistics import median
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, Union
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a damaged file, our own sentence tells
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "52000000")  # at three floats each, decoding takes 1.4 gigabytes
@@ -104,10 +104,10 @@ BUNDLED = Path(__file__).resolve().with_suffix(".onnx")  # read with until there
 
 MOST_BYTES = 10**9  # of a data set's largest part; EMNIST's 814,255 digits and letters have 638 million
 
-NO_DIGITS = np.zeros((0, FIELD, FIELD), np.uint8)
 NOTHING_FOUND = "no digit found; is there one, in a pen that stands out from the paper?"
 
 Predict = Callable[[np.ndarray], np.ndarray]  # batch -> probs
+Item = TypeVar("Item")
 
 
 class InputError(Exception):
@@ -177,12 +177,12 @@ class Box(NamedTuple):
         return self.y + self.h
 
     @property
-    def middle(self) -> float:
+    def mid_y(self) -> float:
         """The line half-way down."""
         return self.y + self.h / 2
 
     @property
-    def center(self) -> float:
+    def mid_x(self) -> float:
         """The column half-way across."""
         return self.x + self.w / 2
 
@@ -233,7 +233,7 @@ class Page(NamedTuple):
 
     path: str  # "" where the picture came from no file
     thumbnail: np.ndarray | None  # (H, W) uint8, small enough to keep; None where the file is no picture
-    size: tuple[int, int]  # (width, height) of the picture itself, in pixels
+    size: tuple[int, int]  # (width, height) of the picture itself, in pixels; (1, 1) where the file is none
     pieces: list[Piece]  # mark by mark in reading order; those of a mark overlap
     digits: np.ndarray  # (N, 28, 28) uint8, what each of them would be
     error: str | None
@@ -251,7 +251,7 @@ class Reading(NamedTuple):
     """What was read from one picture."""
 
     page: Page
-    rows: list[list[Box]]  # the digits in reading order
+    rows: list[list[Box]]  # where the digits stand, in reading order
     digits: np.ndarray  # (N, 28, 28) uint8, in the same order
     probs: np.ndarray  # (N, 10) float32
     text: str  # rows parted by a newline, words by a space, "?" for a digit below the wanted confidence
@@ -536,11 +536,6 @@ def grow(mask: np.ndarray, diameter: float) -> np.ndarray:
     return (cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5) <= diameter / 2).astype(np.uint8)
 
 
-def find_edges(shades: np.ndarray) -> np.ndarray:
-    """Return where the shades of a small picture, (H, W) uint8, change within a pixel or two, (H, W) bool."""
-    return cv2.morphologyEx(shades, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > SAME_SHADE
-
-
 def find_outline(mask: np.ndarray) -> np.ndarray:
     """Return the largest outline of a mask, (H, W) uint8 of 0 and 1, as OpenCV finds it: (N, 1, 2)."""
     return max(cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0], key=cv2.contourArea)
@@ -564,8 +559,8 @@ def is_at_edge(box: Box, size: tuple[int, int], reach: float) -> bool:
 def list_regions(edges: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield each large region between edges (H, W) and the picture's sides, and the same with narrow gaps closed.
 
-    The largest comes first; both are masks (H, W) uint8 of 0 and 1. The edge of a shadow or a frame may part a sheet:
-    two regions beside each other that do not touch the sides are also yielded together.
+    Both are masks (H, W) uint8 of 0 and 1, the largest first. Two regions side by side that do not touch the picture's
+    sides are also yielded together, for the edge of a shadow or a frame may part a sheet.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~edges).astype(np.uint8), connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA] / edges.size
@@ -584,9 +579,8 @@ def list_regions(edges: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def find_sheet(shades: np.ndarray, edges: np.ndarray) -> np.ndarray | None:
     """Return the sheet on a picture of such shades and edges, a mask (H, W) uint8 of 0 and 1; None if there is none.
 
-    It is what has the most bare paper of all that is bounded by edges and the picture's sides, has few corners and no
-    deep dent, is written on, and lies on something of another shade. What reaches into it from its own edge, as a
-    finger does, is not part of it.
+    It is the region with most bare paper that has few corners and no deep dent, is written on, and lies on another
+    shade. What reaches into it from its own edge, as a finger does, is not part of it.
     """
     for bare, whole in list_regions(edges):
         bulk = fill_outline(find_outline(whole), edges.shape)
@@ -646,15 +640,15 @@ def scale_box(box: Box, across: float, down: float) -> Box:
 def cut_to_sheet(gray: np.ndarray, in_any_case: bool = False) -> tuple[np.ndarray, Box]:
     """Return gray, (H, W) uint8, cut to the sheet of paper on it, and where that is; what is no paper is painted over.
 
-    It is the whole picture where there is no sheet or, unless `in_any_case`, where what lies around it may be writing,
-    or the sheet itself in another light.
+    All is returned where there is no sheet or, unless `in_any_case`, where what lies around it may be writing, or the
+    same sheet in another light.
     """
     uncut = gray, Box(0, 0, *gray.shape[::-1])
     if max(gray.shape) < ALONE_SIDE:
         return uncut
     small = downsample(gray, 256)
     shades = LOG_SHADES[cv2.medianBlur(small, 5)]
-    edges = find_edges(shades)
+    edges = cv2.morphologyEx(shades, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > SAME_SHADE
     sheet = find_sheet(shades, edges)
     if sheet is None or not (in_any_case or is_sheet_alone(sheet, edges)):
         return uncut
@@ -682,10 +676,8 @@ def split_light(gray: np.ndarray) -> tuple[np.ndarray, float]:
 def is_small_light_on_dark(gray: np.ndarray) -> bool:
     """Tell whether the ink of a small gray picture, which may fill half of it, is lighter than its paper.
 
-    The skewness of the deviations from a wide median is positive where it is. Where ink fills nearly half of the
-    picture, that says little, and the corners are paper. The digit may fill a tiny picture and its corners: where these
-    differ, a lower skewness has to do, or else ink is what leaves less room for a disc, for strokes are narrower than
-    paper.
+    The skewness of the deviations from a wide median is positive where it is. Where it is small, the corners are paper;
+    where they differ, on a tiny picture, ink leaves less room for a disc, for strokes are narrower than paper.
     """
     tiny = downsample(gray, 16)
     wide = cv2.medianBlur(tiny, max(tiny.shape) | 1)
@@ -707,10 +699,9 @@ def is_small_light_on_dark(gray: np.ndarray) -> bool:
 def is_light_on_dark(gray: np.ndarray) -> bool:
     """Tell whether the ink of a gray picture is lighter than its paper; ink is what differs most from its surroundings.
 
-    The surroundings are a wide median, which the edge of a shadow leaves as it is; shades are compared by their
-    logarithms, for a shadow takes half of the light, a pen most of it. A deviation counts by the gradient around it,
-    for strokes have edges, and the spot of a lamp has none. Where their skewness says little, as of bold ink that fills
-    half of the picture, the corners are paper.
+    These are a wide median, which a shadow's edge leaves as it is, and compared by logarithms, for a shadow takes half
+    of the light, a pen most of it. A deviation counts by the gradient around it, for strokes have edges and the spot of
+    a lamp has none. Where the skewness of all says little, the corners are paper.
     """
     if max(gray.shape) < ALONE_SIDE:
         return is_small_light_on_dark(gray)
@@ -744,12 +735,10 @@ def close_square(gray: np.ndarray, size: int) -> np.ndarray:
 
 
 def to_ink(gray: np.ndarray, inverted: bool = False) -> np.ndarray:
-    """Return the ink of a gray picture, (H, W) uint8: for each pixel the share of the paper's light that the pen takes.
+    """Return the ink of a gray picture, (H, W) uint8: the share of the paper's light that the pen takes from a pixel.
 
-    Of paper darker than DARKEST_PAPER, it is the share of that.
-
-    The paper under a pixel is what a closing leaves of the picture: it fills whatever is narrower than a third of the
-    picture, strokes of any pen, and follows whatever is wider, vignettes and the edges of shadows.
+    The paper under it is what a closing leaves: strokes, narrower than a third of the picture, are filled, vignettes
+    and the edges of shadows are followed. What is darker than DARKEST_PAPER counts as that.
     """
     if is_light_on_dark(gray) != inverted:
         gray = 255 - gray
@@ -809,11 +798,9 @@ def estimate_spread(counts: np.ndarray) -> tuple[int, float]:
 def measure_grain(ink: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     """Return what the paper itself shows in ink, (H, W) uint8: its level and the standard deviation of its grain.
 
-    `counts`, (256,), is how often each value of the ink occurs.
-
-    Bold or soft strokes may fill so much of a picture that its median is no paper. Where Otsu's threshold lies within
-    the grain so found, and more than a tenth of the picture rises above it, in pieces as wide as strokes are, paper is
-    what lies below the threshold. On a tiny picture, strokes are of any width.
+    `counts`, (256,), is how often each value of the ink occurs. Bold strokes may fill so much of a picture that its
+    median is no paper: then Otsu's threshold lies within the grain, more than a tenth of the picture rises above it in
+    pieces as wide as strokes, or of any width where tiny, and paper is what lies below.
     """
     level, grain = estimate_spread(counts)
     otsu, core = cv2.threshold(ink, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
@@ -834,14 +821,12 @@ def keep_linked(mask: np.ndarray, strong: np.ndarray) -> np.ndarray:
 
 
 def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
-    """Clear the paper's grain and faint rules from ink and stretch it: 128 is half-way from paper to pen, (H, W) uint8.
+    """Clear grain from ink and stretch it, (H, W) uint8: 128 is half-way from paper to pen.
 
-    Return how many pixels of faint ink were cleared as well: they rise above the grain, or are linked to what does or
-    to a stroke.
+    Return how many pixels of faint ink were cleared as well: they rise above the grain or are linked to what does.
 
-    Half-way is Otsu's threshold between faint and strong among all that rises above the grain, so that a thin line on a
-    large picture counts as much as many; what runs along the edges has no say in it. A way of less pressure begins
-    nearer to the grain. Raises InputError where nothing rises.
+    Half-way is Otsu's threshold among what rises above the grain, so that a thin line on a large picture counts as much
+    as many; with less pressure it is nearer to the grain. Raises InputError where nothing rises.
     """
     side = max(ink.shape)
     if way == SOFT:
@@ -981,9 +966,8 @@ def find_underline(core: np.ndarray) -> np.ndarray | None:
 def find_frame(core: np.ndarray) -> np.ndarray | None:
     """Return the mask, (H, W) bool, of the lines around and below what is written on core (H, W) bool, cut to its box.
 
-    They are the four sides of a frame, with the lines between its cells, or one below several tall pieces; they are
-    looked for where its lower edge is level, for which core is turned. Returns None where there are none, and where
-    what looks like them may be a digit: a square 0, a 2, a 4.
+    They are the sides of a frame with the lines between its cells, or one below several tall pieces, looked for once
+    core is turned level. None where there are none, or where they may be a digit: a square 0, a 2, a 4.
     """
     height, width = core.shape
     if min(height, width) < 20:
@@ -1014,12 +998,12 @@ def find_frame(core: np.ndarray) -> np.ndarray | None:
 
 def is_level(box: Box, other: Box) -> bool:
     """Tell whether the middle of a box is level with another."""
-    return other.y <= box.middle < other.bottom
+    return other.y <= box.mid_y < other.bottom
 
 
 def is_on(box: Box, other: Box) -> bool:
     """Tell whether the middle of a box lies on another."""
-    return other.x <= box.center < other.right and is_level(box, other)
+    return other.x <= box.mid_x < other.right and is_level(box, other)
 
 
 def is_around(core: np.ndarray, box: Box, boxes: Iterable[Box]) -> bool:
@@ -1036,7 +1020,7 @@ def is_around(core: np.ndarray, box: Box, boxes: Iterable[Box]) -> bool:
     to_side = np.minimum.reduce([across, w - 1 - across, down, h - 1 - down])
     is_straight = np.percentile(to_side, 95) < 0.12 * min(w, h)
     hull, least = cv2.convexHull(cv2.findNonZero(core)), -0.25 * h if is_straight else 0.1 * h
-    inside = [b for b in near if cv2.pointPolygonTest(hull, (b.center - x, b.middle - y), True) > least]
+    inside = [b for b in near if cv2.pointPolygonTest(hull, (b.mid_x - x, b.mid_y - y), True) > least]
     tall = max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0)
     depth = cv2.distanceTransform(pad(fill_outline(hull, core.shape), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
     if tall < 0.3 * h or depth[down, across].max() > 0.2 * min(w, h):
@@ -1124,12 +1108,6 @@ def fill_hollow(strokes: np.ndarray) -> np.ndarray:
     return strokes
 
 
-def erase_lines(strokes: np.ndarray) -> np.ndarray:
-    """Erase straight thin lines that run across nearly all of the picture: rules, frames, axes, edges of the paper."""
-    across, down = find_rules(strokes), cv2.transpose(find_rules(cv2.transpose(strokes)))
-    return strokes * (1 - (across | down))
-
-
 def find_bodies(boxes: list[Box]) -> list[Box]:
     """Return those of the boxes of marks that are neither thin nor small: digits, mostly."""
     wide = [box for box in boxes if min(box.w, box.h) > 0.2 * max(box.w, box.h)]
@@ -1174,21 +1152,22 @@ def find_level_lines(core: np.ndarray, shortest: float, thickest: float) -> list
     return [box for box in find_boxes(runs) if is_line(box)]
 
 
-def group_columns(boxes: list[Box]) -> list[list[Box]]:
-    """Group the boxes of upright lines by columns."""
-    columns: list[list[Box]] = []
-    for box in sorted(boxes, key=lambda box: box.center):
-        if columns and box.center - columns[-1][-1].center < 2:
-            columns[-1].append(box)
+def group(items: Iterable[Item], fits: Callable[[list[Item], Item], bool]) -> list[list[Item]]:
+    """Put each item into the first group that it fits, or else into one of its own."""
+    groups: list[list[Item]] = []
+    for item in items:
+        found = next((one for one in groups if fits(one, item)), None)
+        if found is None:
+            groups.append([item])
         else:
-            columns.append([box])
-    return columns
+            found.append(item)
+    return groups
 
 
 def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], bodies: list[Box]) -> list[Box]:
     """Return the sides of open frames, piece by piece: upright lines at the end of a level one, or between two lines.
 
-    One of these two may be of dashes. Unlike a 1, a side is thinner than the pen, or taller than all digits.
+    One of the two may be of dashes. Unlike a 1, a side is thinner than the pen, or taller than all digits.
     """
     tall, tallest = median([box.h for box in bodies]), max(box.h for box in bodies)
     pen = median([stroke_width(core[box.y : box.bottom, box.x : box.right]) for box in bodies])
@@ -1202,7 +1181,7 @@ def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], bodies: li
     inner = [line for line in {*level, *dashes} if line.x > 2 and line.right < core.shape[1] - 2]
 
     def is_end(side: Box, line: Box) -> bool:
-        if not side.y - 3 < line.middle < side.bottom + 3:
+        if not side.y - 3 < line.mid_y < side.bottom + 3:
             return False
         rows, near, room = core[max(line.y - line.h - 2, 0) : line.bottom + line.h + 2], 2 * line.h + 3, round(tall / 2)
         starts = abs(side.x - line.x) < near and not rows[:, max(side.x - room, 0) : max(side.x - 3, 0)].any()
@@ -1221,7 +1200,9 @@ def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], bodies: li
         reach = 0.15 * tall + 2
         return all(any(line.y - reach < end < line.bottom + reach for line in inner) for end in (top, bottom))
 
-    return [box for column in group_columns([box.transposed for box in turned]) if is_side(column) for box in column]
+    upright = sorted((box.transposed for box in turned), key=lambda box: box.mid_x)
+    columns = group(upright, lambda column, box: box.mid_x - column[-1].mid_x < 2)
+    return [box for column in columns if is_side(column) for box in column]
 
 
 def find_open_frames(core: np.ndarray) -> tuple[list[Box], list[Box]]:
@@ -1238,8 +1219,8 @@ def find_open_frames(core: np.ndarray) -> tuple[list[Box], list[Box]]:
         return [], []
     tall = median([box.h for box in bodies])
     pieces = find_level_lines(core, 0.5 * tall, 0.2 * tall)
-    heights = [piece.middle for piece in pieces if piece.w > 1.5 * tall]
-    level = [piece for piece in pieces if any(abs(piece.middle - height) < 3 for height in heights)]
+    heights = [piece.mid_y for piece in pieces if piece.w > 1.5 * tall]
+    level = [piece for piece in pieces if any(abs(piece.mid_y - height) < 3 for height in heights)]
     flat = [box for box in boxes if 2 * box.h < box.w and box.h < 0.2 * tall]
     dashes = [box for box in flat if not is_bar(box, bodies, tall)]
     return level, find_sides(core, level, dashes, bodies) if level or dashes else []
@@ -1263,7 +1244,9 @@ def erase_form(strokes: np.ndarray, are_touched: bool = False) -> tuple[np.ndarr
     if max(strokes.shape) < ALONE_SIDE:  # there, a line may be the digit
         return erase_frames(strokes, are_touched), False
     level, upright = find_open_frames(to_core(strokes))
-    strokes = erase_lines(erase_frames(strokes, are_touched))
+    strokes = erase_frames(strokes, are_touched)
+    across, down = find_rules(strokes), cv2.transpose(find_rules(cv2.transpose(strokes)))
+    strokes = strokes * (1 - (across | down))
     level = [line for line in level if is_line_there(strokes, line)]
     for line in level:
         erase_line(strokes, line)
@@ -1327,15 +1310,17 @@ def drop_edges(marks: list[Mark], shape: tuple[int, int], is_cut: bool) -> list[
     Near the edge of a sheet that was cut out of its picture, a bar may be a 1.
     """
     side = max(shape)
+    if side < ALONE_SIDE:
+        return marks
 
-    def is_bar(mark: Mark) -> bool:
+    def is_upright_bar(mark: Mark) -> bool:
         x, _, w, h = mark.box
         if is_cut or not (3 * w < h and w < 0.04 * side and min(x, shape[1] - x - w) < 0.04 * side):
             return False
         box, core = cut_to_ink(to_core(mark.ink))
         return np.count_nonzero(core) > 0.9 * box.w * box.h
 
-    return [mark for mark in marks if side < ALONE_SIDE or not (is_bar(mark) or fills_edge(mark, shape))] or marks
+    return [mark for mark in marks if not (is_upright_bar(mark) or fills_edge(mark, shape))] or marks
 
 
 def find_disc(mark: Mark) -> Box | None:
@@ -1382,7 +1367,7 @@ def drop_parentheses(marks: list[Mark]) -> list[Mark]:
         if abs(bulge) < 0.1:
             return False
         row = [index for index, other in enumerate(marks) if is_level(other.box, mark.box)]
-        inner = [index for index in row if (marks[index].box.center - mark.box.center) * bulge < 0]
+        inner = [index for index in row if (marks[index].box.mid_x - mark.box.mid_x) * bulge < 0]
         is_near = any(box_distance(marks[index].box, mark.box)[0] < mark.box.h for index in inner)
         is_closed = any(abs(bulges[index]) > 0.1 and bulges[index] * bulge < 0 for index in inner)
         is_last = bulge > 0.12 and len(inner) == len(row) - 1  # few 1s bulge so far to the right
@@ -1427,14 +1412,14 @@ def drop_underlines(marks: list[Mark]) -> list[Mark]:
     boxes = [mark.box for mark in marks]
 
     def is_underline(line: Box, body: Box) -> bool:
-        away, beyond = line.middle - body.bottom, 0.02 * body.h
+        away, beyond = line.mid_y - body.bottom, 0.02 * body.h
         reaches = line.x < body.x - beyond and line.right > body.right + beyond
         return reaches and 3 * line.h < line.w < 2 * body.h and beyond < away < 0.5 * body.h
 
-    def is_bar(line: Box) -> bool:
+    def is_top_bar(line: Box) -> bool:
         return any(box.y > line.y and box.h > 0.5 * line.w and belongs(line, box, box.h) for box in boxes)
 
-    return [mark for mark in marks if is_bar(mark.box) or not any(is_underline(mark.box, box) for box in boxes)]
+    return [mark for mark in marks if is_top_bar(mark.box) or not any(is_underline(mark.box, box) for box in boxes)]
 
 
 def is_split(a: Box, b: Box, marks: Iterable[Mark]) -> bool:
@@ -1466,8 +1451,8 @@ def join(a: Mark, b: Mark) -> Mark:
 def join_fragments(marks: list[Mark], size: tuple[int, int]) -> list[Mark]:
     """Join the fragments of broken digits: the bar over a 5, the halves of an 8, splinters beside a stroke.
 
-    What runs off the picture (width, height) is no fragment of a digit that does not. What else is low or flat is a
-    stop, a dash or an underline, and dropped.
+    What runs off the picture (width, height) is no fragment of what does not. Whatever else is low is dropped: a stop,
+    a dash, an underline.
     """
     tallest = max(mark.box.h for mark in marks)
     waiting = sorted(marks, key=lambda mark: max(mark.box.w, mark.box.h))
@@ -1495,13 +1480,8 @@ def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list
     """
     written = [mark for mark in marks if mark.box in bodies]
     flat = [mark for mark in marks if mark.box.w > 2 * mark.box.h and mark.box.h < 0.2 * tall]
-    lines: list[list[Mark]] = []
-    for mark in sorted(flat, key=lambda mark: mark.box):
-        line = next((line for line in lines if abs(line[-1].box.middle - mark.box.middle) < 0.1 * tall), None)
-        if line:
-            line.append(mark)
-        else:
-            lines.append([mark])
+    flat.sort(key=lambda mark: mark.box)
+    lines = group(flat, lambda line, mark: abs(line[-1].box.mid_y - mark.box.mid_y) < 0.1 * tall)
 
     def is_printed(line: list[Mark]) -> bool:
         boxes = [mark.box for mark in line]
@@ -1509,7 +1489,7 @@ def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list
             return False
         if not all(is_bar(box, bodies, tall) for box in boxes):
             return True
-        steps = [abs(a.middle - b.middle) for a, b in pairwise(boxes)]
+        steps = [abs(a.mid_y - b.mid_y) for a, b in pairwise(boxes)]
         return len(line) > 2 and max(steps) < 0.04 * tall and pen_width(line) < 0.7 * pen_width(written)
 
     return [[mark.box for mark in line] for line in lines if is_printed(line)]
@@ -1548,7 +1528,7 @@ def drop_form(marks: list[Mark]) -> list[Mark]:
     left, right = min(body.x for body in bodies) + 0.1 * tall, max(body.right for body in bodies) - 0.1 * tall
 
     def is_edge(box: Box) -> bool:
-        return box.w < thickness and not left < box.center < right
+        return box.w < thickness and not left < box.mid_x < right
 
     return [mark for mark in marks if not is_edge(mark.box)]
 
@@ -1573,7 +1553,7 @@ def find_slope(marks: list[Mark]) -> float:
 
     It is the median slope from each mark to the nearest one on its right; of three, only where they agree.
     """
-    middles = np.array([[mark.box.center, mark.box.middle] for mark in marks])
+    middles = np.array([[mark.box.mid_x, mark.box.mid_y] for mark in marks])
     slopes = []
     for middle in middles:
         dx, dy = (middles - middle).T
@@ -1588,22 +1568,18 @@ def find_slope(marks: list[Mark]) -> float:
 def rows_along(slope: float, marks: list[Mark]) -> list[list[Mark]]:
     """Arrange marks in rows that fall by a slope, dy / dx, from top to bottom, each from left to right.
 
-    A mark stands in the row of the first, from the tallest down, that its middle is level with. What is far taller than
-    others, as an edge of the paper is, comes last, for it may be level with several rows.
+    A mark joins the first row, from the tallest on, that its middle is level with. What is far taller, as an edge of
+    the paper, comes last, for it may be level with several.
     """
 
     def top(mark: Mark) -> float:  # as it would be if the lines of writing were level
         return mark.box.y - slope * mark.box.x
 
+    def is_in(row: list[Mark], mark: Mark) -> bool:
+        return top(row[0]) < top(mark) + mark.box.h / 2 < top(row[0]) + row[0].box.h
+
     most = 2 * median([mark.box.h for mark in marks])
-    rows: list[list[Mark]] = []
-    for mark in sorted(marks, key=lambda mark: (mark.box.h > most, -mark.box.h)):
-        middle = top(mark) + mark.box.h / 2
-        row = next((row for row in rows if top(row[0]) < middle < top(row[0]) + row[0].box.h), None)
-        if row is None:
-            rows.append([mark])
-        else:
-            row.append(mark)
+    rows = group(sorted(marks, key=lambda mark: (mark.box.h > most, -mark.box.h)), is_in)
     rows.sort(key=lambda row: top(row[0]))
     return [sorted(row, key=lambda mark: mark.box.x) for row in rows]
 
@@ -1657,8 +1633,8 @@ def to_digit(ink: np.ndarray) -> np.ndarray:
 def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
     """Return the seams that part ink, (H, W) 0 .. 1, most easily into left and right: their columns (H,), in order.
 
-    A seam runs from the top to the bottom, a step aside at most in each line, and crosses no more than `most` ink;
-    seams are `apart` pixels or more from one another half-way down (seam carving: Avidan and Shamir, 2007).
+    Each steps aside by a pixel a line at most and crosses no more than `most` ink; half-way down, they are `apart`
+    pixels or more from one another (seam carving: Avidan and Shamir, 2007).
     """
     height, width = ink.shape
     half = height // 2
@@ -1688,8 +1664,7 @@ def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
 def cut_up(mark: Mark) -> list[tuple[int, int, Mark]]:
     """Return a mark and the parts that it may consist of, each with the cuts that it begins and ends at.
 
-    Where it is wide enough for digits that touch, these are the parts between any two seams that leave room for a digit
-    and no more.
+    The parts of a mark wide enough for digits that touch lie between any two seams that leave room for just one.
     """
     x, y, w, h = mark.box
     if not max(0.7 * h, 6) <= w <= 12 * h:
@@ -1794,16 +1769,9 @@ def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way =
         for start, end, part in cut_up(mark) if way.cut and not one else [(0, 1, mark)]:
             pieces.append(Piece(scale_box(part.box, across, down), row_index, mark_index, start, end))
             digits.append(to_digit(part.ink))
-    return Page(
-        path,
-        shrink(small, 480),  # in a figure, more would not show
-        (width, height),
-        pieces,
-        np.array(digits) if digits else NO_DIGITS,
-        stages.error,
-        stages.is_ink_left,
-        way,
-    )
+    found = np.array(digits, np.uint8).reshape(-1, FIELD, FIELD)
+    thumbnail = shrink(small, 480)  # in a figure, more would not show
+    return Page(path, thumbnail, (width, height), pieces, found, stages.error, stages.is_ink_left, way)
 
 
 def open_page(source: Source, one: bool = False) -> Page:
@@ -1813,7 +1781,7 @@ def open_page(source: Source, one: bool = False) -> Page:
         picture, reduction = open_picture(source)
         return make_page(path, to_gray(picture), reduction, one)
     except InputError as err:
-        return Page(path, None, (1, 1), [], NO_DIGITS, str(err))
+        return Page(path, None, (1, 1), [], np.zeros((0, FIELD, FIELD), np.uint8), str(err))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1957,13 +1925,8 @@ def load_data(source: str) -> Data:
 # equally", so that the network learns to doubt what it never met.
 
 # How people's digits differ from one another, about evenly: degrees, and shares of the field's side.
-POSES = {
-    "rotation_range": 12,
-    "shear_range": 10,
-    "zoom_range": 0.1,
-    "width_shift_range": 0.08,
-    "height_shift_range": 0.08,
-}
+POSES = {"rotation_range": 12, "shear_range": 10, "zoom_range": 0.1}
+POSES |= {"width_shift_range": 0.08, "height_shift_range": 0.08}
 MIDDLE = (FIELD - 1) / 2  # of the field, about which digits are turned
 ACROSS, DOWN = np.meshgrid(*[np.arange(FIELD, dtype=np.float32) - MIDDLE] * 2)  # of each pixel from the middle
 PIXELS = np.stack([ACROSS, DOWN, np.ones_like(DOWN)], axis=-1).reshape(-1, 3)
@@ -2033,10 +1996,7 @@ def vary_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     thickness, blur = rng.uniform(-1, 1, (2, len(batch), 1, 1, 1)).astype(np.float32)
     stacked = batch.reshape(-1, FIELD)  # as one picture, for the edges of nearly every digit are paper
     thick, thin = (change(stacked, CROSS).reshape(batch.shape) for change in (cv2.dilate, cv2.erode))
-    drawn = np.where(thickness > 0, thick, thin)
-    drawn -= batch
-    drawn *= np.maximum(thickness, -0.7 * thickness)
-    drawn += batch
+    drawn = batch + np.maximum(thickness, -0.7 * thickness) * (np.where(thickness > 0, thick, thin) - batch)
     for index in np.flatnonzero(blur > 0.2):
         drawn[index, ..., 0] = cv2.GaussianBlur(drawn[index], (0, 0), 0.9 * blur[index].item())
     drawn /= np.maximum(drawn.max(axis=(1, 2), keepdims=True), 0.3)
@@ -2268,8 +2228,8 @@ def outlier_sampler(
 ) -> Callable[[int, np.random.Generator], tuple[np.ndarray, np.ndarray]]:
     """Return the function that samples so many pictures such as digits x (N, 28, 28) hardly hold, and their targets.
 
-    Four in ten are digits redrawn, most of them from the eighth least like the rest of their label, with their one-hot
-    targets; a few are digits as Europeans write them; the rest are no digits, with a tenth for each label.
+    Four in ten are digits redrawn, mostly from the eighth least like the rest of their label; a few are European ones;
+    the rest are no digits, with a tenth for each label.
     """
     labels, inked = targets.argmax(axis=1), np.flatnonzero(x.max(axis=(1, 2)) >= CORE)
     rare, glyphs = find_rare(x, labels, 1 / 8), load_glyphs()
@@ -2498,18 +2458,7 @@ class Recipe(NamedTuple):
     outliers: float = 0  # how many pictures `outlier_sampler` adds to a batch, for each of its digits
 
 
-OURS = Recipe(
-    cnn,
-    epochs=10,
-    batch_size=104,  # with the outliers, 117
-    learning_rate=3e-3,
-    one_cycle=True,
-    augment=True,
-    smoothing=0.05,
-    clean=0.3,
-    elastic=True,
-    outliers=1 / 8,
-)
+OURS = Recipe(cnn, 10, 104, 3e-3, one_cycle=True, augment=True, smoothing=0.05, clean=0.3, elastic=True, outliers=1 / 8)
 RECIPES = {
     "cnn": OURS,
     "cnn-long": OURS._replace(layers=cnn_long, epochs=60, batch_size=128, clean=0.2, outliers=3 / 8),
@@ -2614,13 +2563,11 @@ def make_batches(
     devices: int = 1,
     teach: Predict | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield augmented batches of digits x (N, 28, 28) and their targets without end, from a step of the training on.
+    """Yield augmented batches of digits x (N, 28, 28) and their targets (N, 10) without end, from a step on.
 
-    The targets are (N, 10) float32, or what `teach` answers to each batch.
-
-    Keras's generator shuffles the digits; they are turned, moved and zoomed here, a batch at a time, as it would digit
-    by digit in several times as long. The outliers come on top of the recipe's batch size, as many as can be shared out
-    evenly among devices.
+    Keras's generator shuffles the digits; the rest is done here, a batch at a time, in a fraction of its time. Outliers
+    come on top of the recipe's batch size, as many as can be shared out evenly among devices. With `teach`, the targets
+    are what that answers to each batch.
     """
     from tensorflow.keras.preprocessing.image import ImageDataGenerator
 
@@ -2802,10 +2749,9 @@ def make_ensemble(networks: list[keras.Model]) -> keras.Model:
 def calibrate(network: keras.Model, smoothing: float, batch: np.ndarray, targets: np.ndarray) -> keras.Model:
     """Return a network that gives the same answers, as certain of them as its right ones allow.
 
-    Trained on labels with a share s smoothed, it gives q = (1 - s) p + s / 10 where it should give p, which is had back
-    from q. Then its logits are divided by the temperature at which the loss on a batch not trained with is least (Guo
-    et al., 2017, On Calibration of Modern Neural Networks). A temperature alone would undo the smoothing by making all
-    answers more certain, those to what is no digit with them.
+    Smoothed by s, labels teach it q = (1 - s) p + s / 10 in place of p, which is solved for p. Then its logits are
+    divided by the temperature at which the loss on a batch not trained with is least (Guo et al., 2017, On Calibration
+    of Modern Neural Networks). That alone would make answers to what is no digit more certain, too.
     """
     import keras
     from keras import ops
@@ -2831,9 +2777,9 @@ def train_taught(
 ) -> tuple[keras.Model, keras.Model | None, dict[str, list[float]], float]:
     """Train a network with the first of the seeds, taught by one with each of the others, if there are any.
 
-    It learns their mean answers to its own augmented batches: knowledge distillation (Hinton, Vinyals and Dean, 2015)
-    with a consistent teacher (Beyer et al., 2022). Checkpoints are kept in a folder. Returns the calibrated network,
-    the ensemble of its teachers or None, its history, and the seconds that all of them took.
+    It learns their mean answers to its own batches: knowledge distillation (Hinton, Vinyals and Dean, 2015) with a
+    consistent teacher (Beyer et al., 2022). Returns it calibrated, the ensemble of its teachers or None, its history,
+    and the seconds that all took; their checkpoints are kept in a folder.
     """
     parts = split_off(data, validation_split)
 
@@ -2998,6 +2944,8 @@ def load_network(path: Path) -> Predict:
     try:
         predict = load_keras(path) if path.suffix == ".keras" else partial(predict_onnx, path.read_bytes())
         shape = predict(np.zeros((2, FIELD, FIELD, 1), np.float32)).shape
+    except InputError:
+        raise
     except Exception as err:  # Keras and ONNX Runtime have a class of their own for each kind of damage
         raise InputError(f"{path}: not a usable network; train it again or choose another with --model") from err
     if shape != (2, 10):
@@ -3058,10 +3006,9 @@ def is_remnant(box: Box, is_certain: bool, certain: list[Box]) -> bool:
 def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Tell which boxes on a page (width, height) hold writing, from probs (N, 10): (N,) bool, not all of them False.
 
-    Remnants of something else are told by the certain digits. What is in doubt or a 1, for it may be part of any line,
-    and runs off the page, is one beside a digit or two with paper around them, cut out of a text. Where several digits
-    are certain, it is one if it is far from them, and so is a short 1. So is what is most likely no digit and stands in
-    none of their rows or, as a finger does, far from them.
+    Others are remnants of something that runs off the page, and in doubt or a 1, which any line may be. Beside one or
+    two digits with paper around them, cut out of a text, all such are; beside several certain digits, those that are
+    far from these, short 1s, and what is most likely no digit and stands in none of their rows.
     """
     confidence, heights = probs.max(axis=1), np.array([box.h for box in boxes])
     unsure, ones = confidence < REREAD_BELOW, probs.argmax(axis=1) == 1
@@ -3093,9 +3040,8 @@ def log_odds(probs: np.ndarray) -> np.ndarray:
 def choose_pieces(pieces: list[Piece], probs: np.ndarray) -> list[int]:
     """Return the indices of those pieces of a mark, the first of them whole, that are its digits, from probs (N, 10).
 
-    Of all partitions into pieces that are each far more certain than the whole, it is the one with the highest sum of
-    log-odds, weighted by width, less the mark's height for each piece: of two that explain it as well, the one with
-    fewer pieces. It is the whole itself where there is none.
+    It is the partition into pieces far more certain than the whole with the highest sum of log-odds, weighted by width,
+    less the mark's height for each piece; the whole itself where there is none.
     """
     if len(pieces) == 1:
         return [0]
@@ -3110,14 +3056,6 @@ def choose_pieces(pieces: list[Piece], probs: np.ndarray) -> list[int]:
     return best.get(pieces[0].end, (0, [0]))[1]
 
 
-def keep_writing(page: Page, probs: np.ndarray, chosen: list[int]) -> list[int]:
-    """Return the indices of those chosen pieces of a page that are writing, as one alone is in any case."""
-    if len(chosen) < 2:
-        return chosen
-    boxes = [page.pieces[index].box for index in chosen]
-    return list(compress(chosen, is_writing(boxes, probs[chosen], page.size)))
-
-
 def read_page(page: Page, probs: np.ndarray) -> Reading:
     """Read a page from probs (N, 10) of all its pieces."""
     chosen = []
@@ -3125,8 +3063,9 @@ def read_page(page: Page, probs: np.ndarray) -> Reading:
         indices = list(own)
         best = choose_pieces([page.pieces[index] for index in indices], probs[indices])
         chosen += [indices[index] for index in best]
-    for _ in range(2):  # without what is no writing, others may be none
-        chosen = keep_writing(page, probs, chosen)
+    for _ in range(2 if len(chosen) > 1 else 0):  # without what is no writing, others may be none
+        boxes = [page.pieces[index].box for index in chosen]
+        chosen = list(compress(chosen, is_writing(boxes, probs[chosen], page.size)))
     rows = [
         [page.pieces[index].box for index in row]
         for _, row in groupby(chosen, key=lambda index: page.pieces[index].row_index)
@@ -3150,8 +3089,7 @@ def evidence(reading: Reading) -> float:
 def is_in_doubt(reading: Reading) -> bool:
     """Tell whether a page is worth reading again: nothing, or something not certain, was found, or ink is left over.
 
-    What is far smaller than the rest is never certain, for it may be part of a digit; nor is a band alone from
-    the top of a wide page to its bottom, for it may be the edge of a shadow or a window.
+    Nor is it certain where a digit is far smaller than others, or a band alone crosses a wide page: a shadow's edge.
     """
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
@@ -3177,14 +3115,11 @@ def find_certain(probs: np.ndarray, least: float = REREAD_BELOW) -> np.ndarray:
 
 
 def can_replace(first: Reading, other: Reading) -> bool:
-    """Tell whether a page may be read as another reading has it: one that is mostly certain and loses no certain digit.
+    """Tell whether another reading may take the place of the first: it is mostly certain and loses no certain digit.
 
-    A reading of a sheet alone must have every digit first read with MIN_CONFIDENCE, unless most of what it lacks is no
-    digit.
-
-    A 1 may be lost, for it may be part of another digit. Where more digits are found than before, the certain
-    ones other than 1 must outnumber the 1s, for a piece of any stroke looks like one. A tie will do, and so will a 1
-    alone, if the 1s are narrow and tall, do not run off the page and all is beyond doubt.
+    A 1 may be lost, for it may be part of another digit. Where digits are added, the certain ones other than 1 must
+    outnumber the 1s, for a piece of any stroke looks like one; a tie, or a 1 alone, will do if the 1s are narrow and
+    tall, do not run off the page and all is beyond doubt. A sheet alone must have all first read with MIN_CONFIDENCE.
     """
     certain, count = find_certain(other.probs), len(other.boxes)
     non_ones, ones = np.count_nonzero(certain != 1), list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
@@ -3254,9 +3189,8 @@ def open_again(picture: np.ndarray, reduction: int, first: Page, one: bool) -> l
 def read_again(first: Reading, source: Source, predict: Predict, one: bool) -> Reading:
     """Read a page in the other ways as well; return the reading with most evidence, or one that extends it.
 
-    Each stage of the geometry decides once, and where it decides wrongly, a stroke's faint part is lost, say, the
-    network is in doubt. So the network chooses, as in LeCun, Bottou, Bengio and Haffner (1998), sections V to VII.
-    Whatever replaces the first reading is compared with that one, so that the order of the ways does not count; faint
+    Where a stage of the geometry decides wrongly, the network is in doubt; so it chooses, as in LeCun, Bottou, Bengio
+    and Haffner (1998), sections V to VII. All are compared with the first reading, so their order does not count; faint
     digits are added to the best so far.
     """
     try:
@@ -3309,16 +3243,15 @@ def read_pictures(
     ahead: int = 4 * CORES,
     is_stopped: Callable[[], bool] = never,
 ) -> Iterator[Reading]:
-    """Read pictures and yield their readings in the same order, as they come.
+    """Read pictures and yield their readings in the same order, as they come; nothing is raised or printed.
 
-    `pictures` is one of these or an iterable of them: a path, a folder, the content of a picture file as bytes, a PIL
-    image, an array of uint8 (H, W), or (H, W, 3 or 4) in RGB(A). A reading has `text`, `confidence`, `path`, `error`,
-    `boxes` and `probs`; what cannot be read has an error, and nothing is raised or printed.
+    `pictures` is one or an iterable of: a path, a folder, the content of a picture file as bytes, a PIL image, an array
+    of uint8 (H, W), or (H, W, 3 or 4) in RGB(A). A reading has `text`, `confidence`, `path`, `error`, `boxes`, `probs`.
 
-    `predict` is what `load_network` returns for a file, the bundled network unless given. A digit less certain than
+    `predict` is what `load_network` returns, the bundled network unless given. A digit less certain than
     `min_confidence`, 0 .. 1, is a "?" in the text; `one` takes all ink of a picture for one digit. The pool is any of
-    concurrent.futures, threads on all cores unless given (OpenCV lets go of Python's lock), and is `ahead` chunks ahead
-    of what is yielded, so that memory does not grow with what is read. It asks `is_stopped` before each picture.
+    concurrent.futures, threads on all cores unless given (OpenCV lets go of Python's lock), at most `ahead` chunks
+    ahead, so that memory does not grow; it asks `is_stopped` before each picture.
     """
     predict, waiting = predict or load_network(BUNDLED), deque()
     executor, ended = pool or ThreadPoolExecutor(CORES), threading.Event()
@@ -3735,8 +3668,8 @@ def settings(args: argparse.Namespace, data: Data, recipe: Recipe) -> dict[str, 
 def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> Iterator[Path]:
     """Yield the folder for the checkpoints of this very training, with those it left when it was stopped.
 
-    Its name is a digest of settings, data and versions, so that no other command touches it. One training at a time
-    has the output folder; the checkpoints are removed when it has ended well.
+    It is named by a digest of settings, data and versions, for no other command to touch, locked while it trains, and
+    removed when that has ended well.
     """
     from filelock import FileLock, Timeout
 
@@ -4150,34 +4083,25 @@ def plot_path(text: str) -> Path:
 
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     """Add what has a say in reading."""
-    group.add_argument(
-        "--model",
-        type=Path,
-        metavar="FILE",
-        help="the .onnx or .keras network to read with (default: DIR/mnist.onnx, or the bundled one)",
-    )
-    group.add_argument(
-        "--model-info", action="store_true", help="print the metadata of the network's .onnx file and exit"
-    )
-    form = group.add_mutually_exclusive_group().add_argument
-    form(
-        "--json", action="store_const", dest="form", const="json", help="print JSON, one object per line; draw no plot"
-    )
-    form("--csv", action="store_const", dest="form", const="csv", help="print CSV; draw no plot")
-    group.add_argument("--digits", action="store_true", help="with --csv: one row per digit, with its box")
+    add = group.add_argument
+    text = "the .onnx or .keras network to read with (default: DIR/mnist.onnx, or the bundled one)"
+    add("--model", type=Path, metavar="FILE", help=text)
+    add("--model-info", action="store_true", help="print the metadata of the network's .onnx file and exit")
+    form = partial(group.add_mutually_exclusive_group().add_argument, action="store_const", dest="form")
+    form("--json", const="json", help="print JSON, one object per line; draw no plot")
+    form("--csv", const="csv", help="print CSV; draw no plot")
+    add("--digits", action="store_true", help="with --csv: one row per digit, with its box")
     plot = group.add_mutually_exclusive_group().add_argument
     plot("--plot", type=plot_path, metavar="FILE", help="where to save the plot (default: DIR/predictions.png)")
     plot("--no-plot", action="store_true", help="draw nothing")
     share = in_range(float, 0, 1, "a number from 0 to 1")
     text = 'print "?" for digits less certain than this, 0 to 1 (default: %(default)s)'
-    group.add_argument("--min-confidence", type=share, default=MIN_CONFIDENCE, metavar="P", help=text)
-    group.add_argument("--one", action="store_true", help="there is exactly one digit on each picture")
+    add("--min-confidence", type=share, default=MIN_CONFIDENCE, metavar="P", help=text)
+    add("--one", action="store_true", help="there is exactly one digit on each picture")
     skip = "leave out what was read in this output of --json"
-    group.add_argument("--skip-read", type=Path, metavar="FILE", help=skip)
-    group.add_argument("--cluster", metavar="ADDRESS", help="read on the Dask cluster whose scheduler is there")
-    group.add_argument(
-        "--explain", action="store_true", help="save a figure of how each picture was read in DIR/explain/"
-    )
+    add("--skip-read", type=Path, metavar="FILE", help=skip)
+    add("--cluster", metavar="ADDRESS", help="read on the Dask cluster whose scheduler is there")
+    add("--explain", action="store_true", help="save a figure of how each picture was read in DIR/explain/")
 
 
 def add_web_flags(group: argparse._ArgumentGroup) -> None:
@@ -4239,13 +4163,8 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("images", nargs="*", metavar="IMAGE|FOLDER", help="pictures to read, folders of them; -: paths from stdin")
     add("--train", action="store_true", help="train first, then read")
-    add(
-        "--output",
-        type=Path,
-        default=Path("output"),
-        metavar="DIR",
-        help="where networks and figures are saved (default: output/)",
-    )
+    text = "where networks and figures are saved (default: output/)"
+    add("--output", type=Path, default=Path("output"), metavar="DIR", help=text)
     add("--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit")
     add_reading_flags(parser.add_argument_group("reading"))
     add_web_flags(parser.add_argument_group("drawing"))

@@ -244,9 +244,11 @@ def test_the_requirements_are_the_same_in_all_files():
     assert set(project["optional-dependencies"]["train"]) == named("requirements.txt")
 
 
-def test_without_tensorflow_training_says_what_to_install(tmp_path):
+@pytest.mark.parametrize("arguments", [["--epochs", "1"], ["--model", "own.keras", "7.png"]])
+def test_without_tensorflow_training_and_keras_files_say_what_to_install(arguments, tmp_path):
+    (tmp_path / "own.keras").write_bytes(b"PK")
     missing = dict.fromkeys(["tensorflow", "keras", "mlxtend", "sklearn", "filelock"])  # as with requirements-read.txt
-    program = f"import sys, mnist_digits as md; sys.modules |= {missing}; sys.exit(md.main(['--epochs', '1']))"
+    program = f"import sys, mnist_digits as md; sys.modules |= {missing}; sys.exit(md.main({arguments}))"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
