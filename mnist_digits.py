@@ -1007,10 +1007,11 @@ def is_on(box: Box, other: Box) -> bool:
 
 
 def is_around(core: np.ndarray, box: Box, boxes: Iterable[Box]) -> bool:
-    """Tell whether core, (H, W) uint8 of 0 and 1, in a box is drawn around what others hold: a circle, part of a frame.
+    """Tell whether core, (H, W) uint8 of 0 and 1, in a box is a line around others: a circle, even open, or a frame.
 
-    Such a line runs along its convex hull, for what it surrounds does not touch it, in two thirds of all directions; a
-    straight one around a single box, in nearly half. It is wider than a 0 with a stroke in it. Specks do not count.
+    It runs along its convex hull, for nothing inside touches it, and is met from its middle in two thirds of all
+    directions; in nearly half, as by two sides, where it is straight and around one other. It is wider than a 0 with a
+    stroke in it. Specks do not count.
     """
     x, y, w, h = box
     near = [other for other in boxes if other != box and other.h > 0.1 * h and is_on(other, box)] if w > 0.8 * h else []
@@ -1018,16 +1019,17 @@ def is_around(core: np.ndarray, box: Box, boxes: Iterable[Box]) -> bool:
         return False
     down, across = np.nonzero(core)
     to_side = np.minimum.reduce([across, w - 1 - across, down, h - 1 - down])
-    is_straight = np.percentile(to_side, 95) < 0.12 * min(w, h)
-    hull, least = cv2.convexHull(cv2.findNonZero(core)), -0.25 * h if is_straight else 0.1 * h
-    inside = [b for b in near if cv2.pointPolygonTest(hull, (b.mid_x - x, b.mid_y - y), True) > least]
-    tall = max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0)
-    depth = cv2.distanceTransform(pad(fill_outline(hull, core.shape), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
-    if tall < 0.3 * h or depth[down, across].max() > 0.2 * min(w, h):
+    is_straight = np.percentile(to_side, 95) < 0.12 * min(w, h)  # along the sides of its box
+    hull, beyond = cv2.convexHull(cv2.findNonZero(core)), 0.25 * h if is_straight else -0.1 * h
+    inside = [b for b in near if cv2.pointPolygonTest(hull, (b.mid_x - x, b.mid_y - y), True) > -beyond]
+    if max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0) < 0.3 * h:
         return False
     angles = np.arctan2((down + 0.5) / h - 0.5, (across + 0.5) / w - 0.5)
-    directions = len(np.unique(np.rint(angles * 36 / math.pi)))  # of 72
-    return directions > (32 if is_straight and len(inside) == 1 else 48)
+    directions = len(np.unique((angles * 36 / math.pi).astype(int)))  # of about 72
+    if directions < (32 if is_straight and len(inside) == 1 else 48):
+        return False
+    depth = cv2.distanceTransform(pad(fill_outline(hull, core.shape), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    return depth[down, across].max() < 0.2 * min(w, h)
 
 
 def find_rim(ink: np.ndarray) -> np.ndarray:
@@ -1049,23 +1051,24 @@ def is_even(line: np.ndarray) -> bool:
     return bool(np.percentile(thickness, 95) < 2 * np.median(thickness) + 2)
 
 
-def find_circle(own: np.ndarray, holes: list[np.ndarray], inside: list[Box], is_touched: bool) -> np.ndarray | None:
-    """Return the closed circle that a mark's ink, (H, W) uint8 of 0 and 1, draws around others, the same; None if none.
+def find_circle(own: np.ndarray, holes: list[np.ndarray], inside: list[Box], circled: bool) -> np.ndarray | None:
+    """Return the closed circle that a mark's own ink, (H, W) uint8 of 0 and 1, draws around others, a mask; else None.
 
-    Of the others, `inside` are those in its holes, which are outlines; where it `is_touched`, they may all touch it.
+    `holes` are the outlines of its holes, `inside` are the boxes of what lies in these; if `circled`, all that it is
+    drawn around may touch it, and its outer outline tells that it is round.
     """
-    outlines = [max(holes, key=cv2.contourArea), find_outline(own)] if holes else []
-    if not any(is_convex(outline) for outline in outlines[: 1 + is_touched]):
+    if not holes or not (is_convex(max(holes, key=cv2.contourArea)) or (circled and is_convex(find_outline(own)))):
         return None
     rim = find_rim(own)
-    touching = find_boxes(own - rim) if is_touched else []
-    return rim if is_around(rim, Box(0, 0, *own.shape[::-1]), inside + touching) else None
+    x, y, w, h = cv2.boundingRect(rim)
+    others = inside + find_boxes(own - rim) if circled else inside
+    return rim if is_around(rim[y : y + h, x : x + w], Box(x, y, w, h), others) else None
 
 
-def erase_frames(strokes: np.ndarray, are_touched: bool = False) -> np.ndarray:
+def erase_frames(strokes: np.ndarray, circled: bool = False) -> np.ndarray:
     """Erase lines near the writing: frames of a form's fields, lines of a table or below a number, closed circles.
 
-    Digits may touch them, but all of those in a circle only where circles `are_touched`.
+    Digits may touch them; of those in a circle, at least one must not, unless `circled`.
     """
     core = to_core(strokes)
     outlines, tree = cv2.findContours(core, cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
@@ -1086,11 +1089,11 @@ def erase_frames(strokes: np.ndarray, are_touched: bool = False) -> np.ndarray:
         is_long = is_longer and min(cv2.minAreaRect(outlines[index])[1]) < 0.3 * tallest
         left, top = max(x - 2, 0), max(y - 2, 0)
         inside = [move(boxes[other], -left, -top) for hole in holes for other in children[hole]]
-        if not is_long and not inside and not are_touched:
+        if not (is_long or inside or circled):
             continue
         around = strokes[top : y + h + 2, left : x + w + 2]
         own = cv2.drawContours(np.zeros_like(around), outlines, index, 1, cv2.FILLED, 8, tree, 1, (-left, -top))
-        circle = find_circle(own, [outlines[hole] for hole in holes], inside, are_touched)
+        circle = find_circle(own, [outlines[hole] for hole in holes], inside, circled)
         if circle is not None:
             around *= 1 - cv2.dilate(circle, disc(5))  # with what is grey beside it
         elif is_long and is_even(own):
@@ -1239,12 +1242,12 @@ def erase_line(strokes: np.ndarray, line: Box) -> None:
     strokes[top:bottom, columns] *= (beside >= CORE).all(axis=0)
 
 
-def erase_form(strokes: np.ndarray, are_touched: bool = False) -> tuple[np.ndarray, bool]:
+def erase_form(strokes: np.ndarray, circled: bool = False) -> tuple[np.ndarray, bool]:
     """Erase rules and frames from strokes (H, W) uint8; return, too, whether an open frame was among them."""
     if max(strokes.shape) < ALONE_SIDE:  # there, a line may be the digit
-        return erase_frames(strokes, are_touched), False
+        return erase_frames(strokes, circled), False
     level, upright = find_open_frames(to_core(strokes))
-    strokes = erase_frames(strokes, are_touched)
+    strokes = erase_frames(strokes, circled)
     across, down = find_rules(strokes), cv2.transpose(find_rules(cv2.transpose(strokes)))
     strokes = strokes * (1 - (across | down))
     level = [line for line in level if is_line_there(strokes, line)]
@@ -1355,9 +1358,9 @@ def find_bulge(mark: Mark) -> float:
 
 
 def drop_parentheses(marks: list[Mark]) -> list[Mark]:
-    """Drop ( and ), which look like 1s: arcs that bulge away from a mark beside them.
+    """Drop ( and ), which look like 1s: arcs that bulge away from the mark beside them.
 
-    As 1s may be bent, a parenthesis has to be one of two, taller than the marks beside it, or a ) that ends its row.
+    As 1s may be bent, they have to be a pair, or a ) that is taller than what is before it or ends its row.
     """
     if len(marks) < 2:
         return marks
@@ -1368,10 +1371,13 @@ def drop_parentheses(marks: list[Mark]) -> list[Mark]:
             return False
         row = [index for index, other in enumerate(marks) if is_level(other.box, mark.box)]
         inner = [index for index in row if (marks[index].box.mid_x - mark.box.mid_x) * bulge < 0]
-        is_near = any(box_distance(marks[index].box, mark.box)[0] < mark.box.h for index in inner)
-        is_closed = any(abs(bulges[index]) > 0.1 and bulges[index] * bulge < 0 for index in inner)
+        away, nearest = min(((box_distance(marks[i].box, mark.box)[0], i) for i in inner), default=(math.inf, 0))
+        if away > mark.box.h or abs(bulges[nearest]) > 0.1:  # no digit beside it
+            return False
+        is_pair = any(abs(bulges[index]) > 0.1 and bulges[index] * bulge < 0 for index in inner)
         is_last = bulge > 0.12 and len(inner) == len(row) - 1  # few 1s bulge so far to the right
-        return is_near and (is_closed or is_last or mark.box.h > 1.2 * median([marks[index].box.h for index in inner]))
+        is_tall = bulge > 0 and mark.box.h > 1.2 * median([marks[index].box.h for index in inner])
+        return is_pair or is_last or is_tall
 
     return [mark for mark, bulge in zip(marks, bulges, strict=True) if not is_parenthesis(mark, bulge)]
 
@@ -1740,7 +1746,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
         strokes, cleared = keep_strokes(ink, way)
         strokes, had_frame = (fill_hollow(strokes), False) if way.hollow else erase_form(strokes, way.circled)
         marks = drop_edges(find_marks(strokes), strokes.shape, is_cut=gray is not small)
-        marks = drop_form(drop_holes(drop_parentheses(drop_circles(marks))))
+        marks = drop_form(drop_holes(marks if one else drop_parentheses(drop_circles(marks))))
         marks = drop_underlines(drop_dividers(marks) if had_frame else marks)
         if not marks:
             raise InputError(NOTHING_FOUND)
@@ -3137,6 +3143,7 @@ def can_replace(first: Reading, other: Reading) -> bool:
     else:
         lost = non_ones < np.count_nonzero(find_certain(first.probs) != 1)
     enough = not first.boxes or count >= other.page.way.min_digits
+    enough &= non_ones > 0 or not other.page.way.circled  # a stroke in a circle may be the hand of a clock
     return not lost and enough and len(certain) >= 0.6 * count
 
 
