@@ -59,7 +59,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, Union
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a damaged file, our own sentence tells
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "52000000")  # at three floats each, decoding takes 1.4 gigabytes
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "52000000")  # at three floats a pixel, decoding takes 1.4 gigabytes
 
 import cv2
 import numpy as np
@@ -102,8 +102,6 @@ LARGEST_NETWORK = 40  # megabytes, of ten million weights
 SAMPLES = Path(__file__).resolve().parent / "samples"
 BUNDLED = Path(__file__).resolve().with_suffix(".onnx")  # read with until there is a network of the user's own
 
-MOST_BYTES = 10**9  # of a data set's largest part; EMNIST's 814,255 digits and letters have 638 million
-
 NOTHING_FOUND = "no digit found; is there one, in a pen that stands out from the paper?"
 
 Predict = Callable[[np.ndarray], np.ndarray]  # batch -> probs
@@ -122,7 +120,7 @@ class Way(NamedTuple):
     floor: float = 6  # up to where ink is the paper's grain, in its standard deviations
     blur: float = 0  # against the grain: standard deviation in hundredths of the picture's longer side
     linked: bool = False  # faint ink counts only where it is linked to stronger ink
-    inverted: bool = False  # of light and dark, the pen is what `is_light_on_dark` takes for paper
+    inverted: bool = False  # what `is_light_on_dark` takes for paper is ink, and the other way round
     min_digits: int = 1  # with fewer, it replaces only a first reading without any
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
     sheet: bool = False  # the picture is cut to a sheet of paper, even if there may be writing around it
@@ -151,7 +149,7 @@ OTHER_WAYS = (
     SOFT,
 )
 ALONE_SIDE = 100  # pixels; a picture whose longer side is shorter holds a digit alone, which may fill it
-BEYOND_DOUBT = 0.95  # confidence from which more digits are read though half are 1s: parts of letters reach less
+BEYOND_DOUBT = 0.95  # confidence from which digits are added though half of all are 1s: parts of letters reach less
 TINY_SIDE = 20  # pixels of the longer side of a tiny picture; on larger ones, soft was right no more often than wrong
 CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
 MARGIN = 0.2  # of evidence, by which another way has to be better than the first
@@ -1035,7 +1033,7 @@ def is_around(core: np.ndarray, box: Box, boxes: Iterable[Box]) -> bool:
 def find_rim(ink: np.ndarray) -> np.ndarray:
     """Return the line along the outline of a mask of ink, (H, W) uint8 of 0 and 1, without what touches it inside.
 
-    It is as thick as more than half of all that is equally far from the outline is ink.
+    It is as thick as the depth, counted from the outline, down to which more than half of all pixels are ink.
     """
     filled = pad(fill_outline(find_outline(ink), ink.shape), 1)
     depth = cv2.distanceTransform(filled, cv2.DIST_L2, 5)[1:-1, 1:-1].astype(int)
@@ -1360,7 +1358,7 @@ def find_bulge(mark: Mark) -> float:
 def drop_parentheses(marks: list[Mark]) -> list[Mark]:
     """Drop ( and ), which look like 1s: arcs that bulge away from the mark beside them.
 
-    As 1s may be bent, they have to be a pair, or a ) that is taller than what is before it or ends its row.
+    As 1s may be bent, they have to be a pair, or a ) that is taller than what is before it or ends a word.
     """
     if len(marks) < 2:
         return marks
@@ -1375,7 +1373,8 @@ def drop_parentheses(marks: list[Mark]) -> list[Mark]:
         if away > mark.box.h or abs(bulges[nearest]) > 0.1:  # no digit beside it
             return False
         is_pair = any(abs(bulges[index]) > 0.1 and bulges[index] * bulge < 0 for index in inner)
-        is_last = bulge > 0.12 and len(inner) == len(row) - 1  # few 1s bulge so far to the right
+        after = [box_distance(marks[i].box, mark.box)[0] for i in row if marks[i].box.mid_x > mark.box.mid_x]
+        is_last = bulge > 0.12 and min(after, default=math.inf) > 0.7 * mark.box.h  # few 1s bulge so far to the right
         is_tall = bulge > 0 and mark.box.h > 1.2 * median([marks[index].box.h for index in inner])
         return is_pair or is_last or is_tall
 
@@ -1468,7 +1467,7 @@ def join_fragments(marks: list[Mark], size: tuple[int, int]) -> list[Mark]:
         bodies = [
             index
             for index, mark in enumerate(waiting)
-            if is_at_edge(mark.box, size, 1) >= is_at_edge(fragment.box, size, 1)
+            if (is_at_edge(mark.box, size, 1) or not is_at_edge(fragment.box, size, 1))
             and (belongs(fragment.box, mark.box, tallest) or is_split(fragment.box, mark.box, chain(waiting, whole)))
         ]
         if bodies:
@@ -1795,6 +1794,9 @@ def open_page(source: Source, one: bool = False) -> Page:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+MOST_BYTES = 10**9  # of a data set's largest part; EMNIST's 814,255 digits and letters have 638 million
+
+
 def load_mnist() -> tuple[np.ndarray, ...]:
     """Load MNIST through Keras, which downloads it once (11 MB), checks its SHA-256 and keeps it in ~/.keras."""
     import keras
@@ -2009,9 +2011,9 @@ def vary_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return drawn
 
 
-def thicken_or_thin(ink: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw ink (H, W) uint8 with strokes up to `most` pixels thicker or, where something is left of them, thinner."""
-    pen = disc(rng.integers(3, most + 1))
+def thicken_or_thin(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw ink (H, W) uint8 with strokes up to 9 pixels thicker or, where something is left of them, thinner."""
+    pen = disc(rng.integers(3, 10))
     thin = cv2.erode(ink, pen)
     return thin if rng.random() < 0.7 and thin.mean() > 0.45 * ink.mean() else cv2.dilate(ink, pen)
 
@@ -2045,7 +2047,7 @@ def redraw(digit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     through our own geometry, so the network meets what that makes of such pictures.
     """
     size = tuple(rng.integers(85, 141, 2).tolist())
-    drawn = thicken_or_thin(cv2.resize(digit, size, interpolation=cv2.INTER_CUBIC), 9, rng)
+    drawn = thicken_or_thin(cv2.resize(digit, size, interpolation=cv2.INTER_CUBIC), rng)
     if rng.random() < 0.2 and (drawn >= CORE).any():
         drawn = add_remnant(drawn, rng)
     side = int(rng.integers(14, 29) * drawn.shape[1] / size[0])
@@ -2884,7 +2886,7 @@ def save_network(network: keras.Model, folder: Path, name: str, facts: dict[str,
     return path
 
 
-def check_size(path: Path) -> None:
+def check_network_file(path: Path) -> None:
     """Raise InputError unless a network's file is there and no larger than any that reads digits need be."""
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such network; check the path or train one with --train")
@@ -2906,7 +2908,7 @@ def open_session(content: bytes) -> onnxruntime.InferenceSession:
 
 def load_facts(path: Path) -> dict[str, str]:
     """Return the metadata of an .onnx file, {} if it has none: accuracy, data, settings, versions."""
-    check_size(path)
+    check_network_file(path)
     try:
         return open_session(path.read_bytes()).get_modelmeta().custom_metadata_map
     except Exception as err:  # ONNX Runtime has a class of its own for each kind of damage
@@ -2946,7 +2948,7 @@ def predict_onnx(content: bytes, batch: np.ndarray) -> np.ndarray:
 
 def load_network(path: Path) -> Predict:
     """Load a network from .onnx (through ONNX Runtime, at once) or .keras (through TensorFlow, in seconds)."""
-    check_size(path)
+    check_network_file(path)
     try:
         predict = load_keras(path) if path.suffix == ".keras" else partial(predict_onnx, path.read_bytes())
         shape = predict(np.zeros((2, FIELD, FIELD, 1), np.float32)).shape
@@ -3883,7 +3885,7 @@ def open_pool(args: argparse.Namespace, model: Path, many: bool) -> Iterator[dic
         yield {"predict": load_network(model)}
 
 
-def load_paths(path: Path) -> set[str]:
+def load_finished_paths(path: Path) -> set[str]:
     """Return the paths of the pictures that were read in an output of --json, those with an error left out."""
     errors = {}
     try:
@@ -3918,12 +3920,13 @@ def parse_accuracy(facts: dict[str, str]) -> float | None:
 
 
 def describe_network(path: Path) -> str:
-    """Say which network it is and, where its file tells, how good."""
+    """Say which network reads and, where its file tells, how good it is."""
     facts = {} if path.suffix == ".keras" else load_facts(path)
     name = "the bundled network" if path == BUNDLED else str(path)
     accuracy = parse_accuracy(facts)
     known = accuracy is not None and "data" in facts
-    return printable(name + (f" ({accuracy:.2%} of the test digits of {facts['data']})" if known else ""))
+    rated = f" ({accuracy:.2%} of the test digits of {facts['data']})" if known else ""
+    return f"reading with {printable(name + rated)}; --model FILE chooses another"
 
 
 def finish_last_line(path: Path) -> None:
@@ -3938,7 +3941,7 @@ def choose_pictures(args: argparse.Namespace) -> tuple[Iterator[str], bool]:
     """Return the paths of the pictures to read, lazily, and whether there are many, as far as is known at once."""
     paths = picture_paths(args.images, say) if args.images else walk(str(SAMPLES))
     if args.skip_read:
-        read = load_paths(args.skip_read)
+        read = load_finished_paths(args.skip_read)
         finish_last_line(args.skip_read)
         paths = (path for path in paths if as_utf8(path) not in read)
     first = [] if "-" in args.images else list(islice(paths, MANY))
@@ -3951,7 +3954,7 @@ def run_reading(args: argparse.Namespace, model: Path) -> tuple[int, list[Figure
     kept, count, status = [], 0, 0
     how = {"min_confidence": args.min_confidence, "one": args.one}
     with open_pool(args, model, many) as pool:
-        say(f"reading with {describe_network(model)}; --model FILE chooses another")
+        say(describe_network(model))
         for old in (args.output / "explain").glob("[0-9][0-9][0-9]-*.png") if args.explain else ():
             old.unlink()  # of an earlier run
         if args.form == "csv":
@@ -4003,7 +4006,7 @@ def run_web_page(args: argparse.Namespace, model: Path) -> int:
     except Exception as err:  # of Gradio, its server or the client it looks at itself with
         raise InputError(f"{host}:{port}: cannot listen there; try another --host or --port") from err
     say(f"draw at {url}; Ctrl-C ends it")
-    say(f"reading with {describe_network(model)}; --model FILE chooses another")
+    say(describe_network(model))
     for name in ("SIGTERM", "SIGHUP"):  # of `kill` and of a terminal that is closed; Windows lacks the latter
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores it
