@@ -557,8 +557,8 @@ def is_at_edge(box: Box, size: tuple[int, int], reach: float) -> bool:
 def list_regions(edges: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield each large region between edges (H, W) and the picture's sides, and the same with narrow gaps closed.
 
-    Both are masks (H, W) uint8 of 0 and 1, the largest first. Two regions side by side that do not touch the picture's
-    sides are also yielded together, for the edge of a shadow or a frame may part a sheet.
+    The largest comes first; both are masks (H, W) uint8 of 0 and 1. Two regions side by side that do not touch the
+    picture's sides are also yielded together, for the edge of a shadow or a frame may part a sheet.
     """
     _, labels, stats, _ = cv2.connectedComponentsWithStats((~edges).astype(np.uint8), connectivity=4)
     areas = stats[:, cv2.CC_STAT_AREA] / edges.size
@@ -674,8 +674,9 @@ def split_light(gray: np.ndarray) -> tuple[np.ndarray, float]:
 def is_small_light_on_dark(gray: np.ndarray) -> bool:
     """Tell whether the ink of a small gray picture, which may fill half of it, is lighter than its paper.
 
-    The skewness of the deviations from a wide median is positive where it is. Where it is small, the corners are paper;
-    where they differ, on a tiny picture, ink leaves less room for a disc, for strokes are narrower than paper.
+    The skewness of the deviations from a wide median is positive where it is. Where that is small, the corners are
+    paper; where these differ, on a tiny picture, less of it has to do, or else ink is what leaves less room for a disc,
+    for strokes are narrower than paper.
     """
     tiny = downsample(gray, 16)
     wide = cv2.medianBlur(tiny, max(tiny.shape) | 1)
@@ -733,10 +734,10 @@ def close_square(gray: np.ndarray, size: int) -> np.ndarray:
 
 
 def to_ink(gray: np.ndarray, inverted: bool = False) -> np.ndarray:
-    """Return the ink of a gray picture, (H, W) uint8: the share of the paper's light that the pen takes from a pixel.
+    """Return the ink of a gray picture, (H, W) uint8: the share of the paper's light that the pen takes at each pixel.
 
-    The paper under it is what a closing leaves: strokes, narrower than a third of the picture, are filled, vignettes
-    and the edges of shadows are followed. What is darker than DARKEST_PAPER counts as that.
+    The paper is what a closing leaves: it fills strokes, which are narrower than a third of the picture, and follows
+    vignettes and the edges of shadows. Paper darker than DARKEST_PAPER counts as that.
     """
     if is_light_on_dark(gray) != inverted:
         gray = 255 - gray
@@ -797,8 +798,8 @@ def measure_grain(ink: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     """Return what the paper itself shows in ink, (H, W) uint8: its level and the standard deviation of its grain.
 
     `counts`, (256,), is how often each value of the ink occurs. Bold strokes may fill so much of a picture that its
-    median is no paper: then Otsu's threshold lies within the grain, more than a tenth of the picture rises above it in
-    pieces as wide as strokes, or of any width where tiny, and paper is what lies below.
+    median is no paper: then Otsu's threshold lies within the grain, and more than a tenth of the picture rises above it
+    in pieces as wide as strokes (of any width on a tiny picture). Paper is what lies below it.
     """
     level, grain = estimate_spread(counts)
     otsu, core = cv2.threshold(ink, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
@@ -819,12 +820,14 @@ def keep_linked(mask: np.ndarray, strong: np.ndarray) -> np.ndarray:
 
 
 def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
-    """Clear grain from ink and stretch it, (H, W) uint8: 128 is half-way from paper to pen.
+    """Clear grain and faint rules from ink and stretch it, (H, W) uint8: 128 is half-way from paper to pen.
 
-    Return how many pixels of faint ink were cleared as well: they rise above the grain or are linked to what does.
+    Return how many pixels of faint ink were cleared as well: they rise above the grain, or are linked to what does or
+    to a stroke.
 
     Half-way is Otsu's threshold among what rises above the grain, so that a thin line on a large picture counts as much
-    as many; with less pressure it is nearer to the grain. Raises InputError where nothing rises.
+    as many; what runs along the edges has no say in it. A way of less pressure begins nearer to the grain. Raises
+    InputError where nothing rises.
     """
     side = max(ink.shape)
     if way == SOFT:
@@ -1007,9 +1010,8 @@ def is_on(box: Box, other: Box) -> bool:
 def is_around(core: np.ndarray, box: Box, boxes: Iterable[Box]) -> bool:
     """Tell whether core, (H, W) uint8 of 0 and 1, in a box is a line around others: a circle, even open, or a frame.
 
-    It runs along its convex hull, for nothing inside touches it, and is met from its middle in two thirds of all
-    directions; in nearly half, as by two sides, where it is straight and around one other. It is wider than a 0 with a
-    stroke in it. Specks do not count.
+    Such a line keeps to its convex hull, and is met in two thirds of all directions from its middle or, where it is
+    straight sides around one other box, in nearly half. It is wider than a 0 with a stroke in it. Specks do not count.
     """
     x, y, w, h = box
     near = [other for other in boxes if other != box and other.h > 0.1 * h and is_on(other, box)] if w > 0.8 * h else []
@@ -1153,7 +1155,7 @@ def find_level_lines(core: np.ndarray, shortest: float, thickest: float) -> list
     return [box for box in find_boxes(runs) if is_line(box)]
 
 
-def group(items: Iterable[Item], fits: Callable[[list[Item], Item], bool]) -> list[list[Item]]:
+def group_items(items: Iterable[Item], fits: Callable[[list[Item], Item], bool]) -> list[list[Item]]:
     """Put each item into the first group that it fits, or else into one of its own."""
     groups: list[list[Item]] = []
     for item in items:
@@ -1202,7 +1204,7 @@ def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], bodies: li
         return all(any(line.y - reach < end < line.bottom + reach for line in inner) for end in (top, bottom))
 
     upright = sorted((box.transposed for box in turned), key=lambda box: box.mid_x)
-    columns = group(upright, lambda column, box: box.mid_x - column[-1].mid_x < 2)
+    columns = group_items(upright, lambda column, box: box.mid_x - column[-1].mid_x < 2)
     return [box for column in columns if is_side(column) for box in column]
 
 
@@ -1340,7 +1342,7 @@ def drop_circles(marks: list[Mark]) -> list[Mark]:
 
 
 def find_bulge(mark: Mark) -> float:
-    """Return how far an upright arc bulges to the right, in its heights; less than 0 to the left, 0 if it is none."""
+    """Return how far a mark bulges to the right as a share of its height, below 0 to the left; 0 if it is no arc."""
     if 2 * mark.box.w > mark.box.h:
         return 0.0
     core = cut_to_ink(to_core(mark.ink)).ink > 0
@@ -1351,8 +1353,9 @@ def find_bulge(mark: Mark) -> float:
         return 0.0
     down, across = np.arange(height) / height, (left + right) / (2 * height)
     parabola = np.polyfit(down, across, 2)
-    is_arc = np.abs(across - np.polyval(parabola, down)).mean() < 0.02 and abs(parabola[0] + parabola[1]) < 0.25
-    return -parabola[0] / 4 if is_arc else 0.0
+    is_smooth = np.abs(across - np.polyval(parabola, down)).mean() < 0.02
+    is_upright = abs(parabola[0] + parabola[1]) < 0.25  # from its upper to its lower end
+    return -parabola[0] / 4 if is_smooth and is_upright else 0.0
 
 
 def drop_parentheses(marks: list[Mark]) -> list[Mark]:
@@ -1367,16 +1370,19 @@ def drop_parentheses(marks: list[Mark]) -> list[Mark]:
     def is_parenthesis(mark: Mark, bulge: float) -> bool:
         if abs(bulge) < 0.1:
             return False
-        row = [index for index, other in enumerate(marks) if is_level(other.box, mark.box)]
-        inner = [index for index in row if (marks[index].box.mid_x - mark.box.mid_x) * bulge < 0]
-        away, nearest = min(((box_distance(marks[i].box, mark.box)[0], i) for i in inner), default=(math.inf, 0))
-        if away > mark.box.h or abs(bulges[nearest]) > 0.1:  # no digit beside it
+
+        def away(box: Box) -> int:
+            return box_distance(box, mark.box)[0]
+
+        row = [(other.box, its) for other, its in zip(marks, bulges, strict=True) if is_level(other.box, mark.box)]
+        inner = [(box, its) for box, its in row if (box.mid_x - mark.box.mid_x) * bulge < 0]
+        nearest, its = min(inner, key=lambda one: away(one[0]), default=(None, 0.0))
+        if nearest is None or away(nearest) > mark.box.h or abs(its) > 0.1:  # no digit beside it
             return False
-        is_pair = any(abs(bulges[index]) > 0.1 and bulges[index] * bulge < 0 for index in inner)
-        after = [box_distance(marks[i].box, mark.box)[0] for i in row if marks[i].box.mid_x > mark.box.mid_x]
-        is_last = bulge > 0.12 and min(after, default=math.inf) > 0.7 * mark.box.h  # few 1s bulge so far to the right
-        is_tall = bulge > 0 and mark.box.h > 1.2 * median([marks[index].box.h for index in inner])
-        return is_pair or is_last or is_tall
+        is_pair = any(abs(its) > 0.1 and its * bulge < 0 for _, its in inner)
+        is_tall = bulge > 0 and mark.box.h > 1.2 * median([box.h for box, _ in inner])
+        ends_word = all(away(box) > 0.7 * mark.box.h for box, _ in row if box.mid_x > mark.box.mid_x)
+        return is_pair or is_tall or (bulge > 0.12 and ends_word)  # few 1s bulge so far to the right
 
     return [mark for mark, bulge in zip(marks, bulges, strict=True) if not is_parenthesis(mark, bulge)]
 
@@ -1486,7 +1492,7 @@ def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list
     written = [mark for mark in marks if mark.box in bodies]
     flat = [mark for mark in marks if mark.box.w > 2 * mark.box.h and mark.box.h < 0.2 * tall]
     flat.sort(key=lambda mark: mark.box)
-    lines = group(flat, lambda line, mark: abs(line[-1].box.mid_y - mark.box.mid_y) < 0.1 * tall)
+    lines = group_items(flat, lambda line, mark: abs(line[-1].box.mid_y - mark.box.mid_y) < 0.1 * tall)
 
     def is_printed(line: list[Mark]) -> bool:
         boxes = [mark.box for mark in line]
@@ -1584,7 +1590,7 @@ def rows_along(slope: float, marks: list[Mark]) -> list[list[Mark]]:
         return top(row[0]) < top(mark) + mark.box.h / 2 < top(row[0]) + row[0].box.h
 
     most = 2 * median([mark.box.h for mark in marks])
-    rows = group(sorted(marks, key=lambda mark: (mark.box.h > most, -mark.box.h)), is_in)
+    rows = group_items(sorted(marks, key=lambda mark: (mark.box.h > most, -mark.box.h)), is_in)
     rows.sort(key=lambda row: top(row[0]))
     return [sorted(row, key=lambda mark: mark.box.x) for row in rows]
 
@@ -2004,7 +2010,10 @@ def vary_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     thickness, blur = rng.uniform(-1, 1, (2, len(batch), 1, 1, 1)).astype(np.float32)
     stacked = batch.reshape(-1, FIELD)  # as one picture, for the edges of nearly every digit are paper
     thick, thin = (change(stacked, CROSS).reshape(batch.shape) for change in (cv2.dilate, cv2.erode))
-    drawn = batch + np.maximum(thickness, -0.7 * thickness) * (np.where(thickness > 0, thick, thin) - batch)
+    drawn = np.where(thickness > 0, thick, thin)
+    drawn -= batch
+    drawn *= np.maximum(thickness, -0.7 * thickness)
+    drawn += batch
     for index in np.flatnonzero(blur > 0.2):
         drawn[index, ..., 0] = cv2.GaussianBlur(drawn[index], (0, 0), 0.9 * blur[index].item())
     drawn /= np.maximum(drawn.max(axis=(1, 2), keepdims=True), 0.3)
@@ -2466,6 +2475,7 @@ class Recipe(NamedTuple):
     outliers: float = 0  # how many pictures `outlier_sampler` adds to a batch, for each of its digits
 
 
+# 104 digits a batch are 117 with the outliers.
 OURS = Recipe(cnn, 10, 104, 3e-3, one_cycle=True, augment=True, smoothing=0.05, clean=0.3, elastic=True, outliers=1 / 8)
 RECIPES = {
     "cnn": OURS,
@@ -3014,9 +3024,9 @@ def is_remnant(box: Box, is_certain: bool, certain: list[Box]) -> bool:
 def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Tell which boxes on a page (width, height) hold writing, from probs (N, 10): (N,) bool, not all of them False.
 
-    Others are remnants of something that runs off the page, and in doubt or a 1, which any line may be. Beside one or
-    two digits with paper around them, cut out of a text, all such are; beside several certain digits, those that are
-    far from these, short 1s, and what is most likely no digit and stands in none of their rows.
+    Remnants are what runs off the page and is in doubt or a 1, for that may be part of any line: all such beside one or
+    two digits with paper around them, cut out of a text; beside several certain digits, only what is far from them,
+    short 1s, and what is most likely no digit and stands in none of their rows or, as a finger does, far from them.
     """
     confidence, heights = probs.max(axis=1), np.array([box.h for box in boxes])
     unsure, ones = confidence < REREAD_BELOW, probs.argmax(axis=1) == 1
@@ -3071,9 +3081,10 @@ def read_page(page: Page, probs: np.ndarray) -> Reading:
         indices = list(own)
         best = choose_pieces([page.pieces[index] for index in indices], probs[indices])
         chosen += [indices[index] for index in best]
-    for _ in range(2 if len(chosen) > 1 else 0):  # without what is no writing, others may be none
-        boxes = [page.pieces[index].box for index in chosen]
-        chosen = list(compress(chosen, is_writing(boxes, probs[chosen], page.size)))
+    for _ in range(2):  # without what is no writing, others may be none
+        if len(chosen) > 1:
+            boxes = [page.pieces[index].box for index in chosen]
+            chosen = list(compress(chosen, is_writing(boxes, probs[chosen], page.size)))
     rows = [
         [page.pieces[index].box for index in row]
         for _, row in groupby(chosen, key=lambda index: page.pieces[index].row_index)
@@ -3097,7 +3108,8 @@ def evidence(reading: Reading) -> float:
 def is_in_doubt(reading: Reading) -> bool:
     """Tell whether a page is worth reading again: nothing, or something not certain, was found, or ink is left over.
 
-    Nor is it certain where a digit is far smaller than others, or a band alone crosses a wide page: a shadow's edge.
+    So it is where a digit is far smaller than others, for it may be part of one, or where a band alone crosses a wide
+    page, for it may be the edge of a shadow or a window.
     """
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
@@ -3131,6 +3143,8 @@ def can_replace(first: Reading, other: Reading) -> bool:
     """
     certain, count = find_certain(other.probs), len(other.boxes)
     non_ones, ones = np.count_nonzero(certain != 1), list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
+    if other.page.way.circled and not non_ones:  # a stroke in a circle may be the hand of a clock
+        return False
     if count > len(first.boxes) and non_ones <= len(ones):
         tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # in heights; a lone 1 may lean
         are_plain = all(
@@ -3145,7 +3159,6 @@ def can_replace(first: Reading, other: Reading) -> bool:
     else:
         lost = non_ones < np.count_nonzero(find_certain(first.probs) != 1)
     enough = not first.boxes or count >= other.page.way.min_digits
-    enough &= non_ones > 0 or not other.page.way.circled  # a stroke in a circle may be the hand of a clock
     return not lost and enough and len(certain) >= 0.6 * count
 
 
@@ -3677,8 +3690,8 @@ def settings(args: argparse.Namespace, data: Data, recipe: Recipe) -> dict[str, 
 def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> Iterator[Path]:
     """Yield the folder for the checkpoints of this very training, with those it left when it was stopped.
 
-    It is named by a digest of settings, data and versions, for no other command to touch, locked while it trains, and
-    removed when that has ended well.
+    Its name is a digest of settings, data and versions, so that no other command touches it. One training at a time has
+    the output folder; the checkpoints are removed when it has ended well.
     """
     from filelock import FileLock, Timeout
 
@@ -3920,7 +3933,7 @@ def parse_accuracy(facts: dict[str, str]) -> float | None:
 
 
 def describe_network(path: Path) -> str:
-    """Say which network reads and, where its file tells, how good it is."""
+    """Return the sentence that says which network reads, how good it is where its file tells, and how to change it."""
     facts = {} if path.suffix == ".keras" else load_facts(path)
     name = "the bundled network" if path == BUNDLED else str(path)
     accuracy = parse_accuracy(facts)

@@ -108,6 +108,16 @@ def ink_on(paper: np.ndarray | float, page: np.ndarray, pen: float = 40) -> np.n
     return paper * (1 - page) + pen * page
 
 
+def find_rows(page: np.ndarray) -> np.ndarray:
+    """Return the upper and the lower end of each row of writing on a page, (N, 2)."""
+    return np.flatnonzero(np.diff((page > 0.5).any(axis=1), prepend=False, append=False)).reshape(-1, 2)
+
+
+def scan(picture: np.ndarray, rng: Rng) -> np.ndarray:
+    """Blur a picture (H, W) a little and add some noise, as a scanner does."""
+    return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, picture.shape)
+
+
 def plain(page: np.ndarray, rng: Rng) -> np.ndarray:
     """White paper, black pen."""
     return ink_on(255, page, 0)
@@ -214,7 +224,7 @@ def draw_box(page: np.ndarray, rng: Rng) -> np.ndarray:
 def boxed(page: np.ndarray, rng: Rng) -> np.ndarray:
     """A box around digits, of the same ink or lighter."""
     picture = np.minimum(ink_on(230, page, 40), ink_on(230, draw_box(page, rng), rng.choice([40, 110])))
-    return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, picture.shape)
+    return scan(picture, rng)
 
 
 def broken_box(page: np.ndarray, rng: Rng) -> np.ndarray:
@@ -241,7 +251,7 @@ def circled(page: np.ndarray, rng: Rng, start: float = 0, gap: float = -0.2, siz
     line, thickness = np.zeros_like(page), int(rng.integers(2, 9))
     cv2.polylines(line, [np.rint(curve).astype(int)], False, 1, thickness, cv2.LINE_AA)
     picture = np.minimum(ink_on(230, page, 40), ink_on(230, line, rng.choice([40, 110])))
-    return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, picture.shape)
+    return scan(picture, rng)
 
 
 def loosely_circled(page: np.ndarray, rng: Rng) -> np.ndarray:
@@ -254,8 +264,7 @@ def loosely_circled(page: np.ndarray, rng: Rng) -> np.ndarray:
 def in_parentheses(page: np.ndarray, rng: Rng) -> np.ndarray:
     """Parentheses around each line, as of a dialling code, or one behind it, as of a list."""
     page, is_list = np.pad(page, 80), rng.random() < 0.5
-    edges = np.flatnonzero(np.diff((page > 0.5).any(axis=1), prepend=False, append=False))
-    for top, bottom in edges.reshape(-1, 2):
+    for top, bottom in find_rows(page):
         columns, h = np.flatnonzero((page[top:bottom] > 0.5).any(axis=0)), bottom - top
         tall, deep, thickness = rng.uniform(0.55, 0.8) * h, rng.uniform(0.25, 0.4) * h, int(rng.integers(4, 11))
         for side, x in [(0, columns[-1])] + [(180, columns[0])] * (not is_list):
@@ -263,7 +272,7 @@ def in_parentheses(page: np.ndarray, rng: Rng) -> np.ndarray:
             middle = round(x + away), round((top + bottom) / 2 + rng.normal(0, 3))
             axes = round(deep), round(tall)
             cv2.ellipse(page, middle, axes, rng.normal(side, 4), -60, 60, 1, thickness, cv2.LINE_AA)
-    return cv2.GaussianBlur(ink_on(230, page, 40), (0, 0), 1) + rng.normal(0, 2, page.shape)
+    return scan(ink_on(230, page, 40), rng)
 
 
 def underlined(page: np.ndarray, rng: Rng) -> np.ndarray:
@@ -275,15 +284,14 @@ def underlined(page: np.ndarray, rng: Rng) -> np.ndarray:
     for away in (0, 14)[: rng.integers(1, 3)]:
         line = np.stack([across, down + away + np.sin(across / 20)], axis=1)
         cv2.polylines(page, [np.rint(line).astype(int)], False, 1, int(rng.integers(2, 7)), cv2.LINE_AA)
-    return cv2.GaussianBlur(ink_on(230, page, 40), (0, 0), 1) + rng.normal(0, 2, page.shape)
+    return scan(ink_on(230, page, 40), rng)
 
 
 def dropout(page: np.ndarray, rng: Rng) -> np.ndarray:
     """A form whose printed boxes were filtered out, but for pieces of their lines above and below the digits."""
     picture = ink_on(250, page, 30)
-    edges = np.flatnonzero(np.diff((page > 0.5).any(axis=1), prepend=False, append=False))
     thickness, pen = int(rng.integers(2, 6)), rng.uniform(30, 150)
-    for top, bottom in edges.reshape(-1, 2):
+    for top, bottom in find_rows(page):
         away = round((bottom - top) * rng.uniform(0.04, 0.12))
         for y in (top - away - thickness, bottom + away):
             x = int(rng.integers(0, 150))
@@ -410,7 +418,7 @@ def glare(page: np.ndarray, rng: Rng) -> np.ndarray:
     away = np.hypot(x - rng.uniform(0, w), y - rng.uniform(0, h)) / (rng.uniform(0.1, 0.3) * max(h, w))
     paper, pen = (rng.uniform(20, 80), rng.uniform(170, 240)) if rng.random() < 0.4 else (rng.uniform(130, 210), 50)
     picture = ink_on(paper, page, pen) + rng.uniform(50, 130) * np.exp(-(away**2) / 2)
-    return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, page.shape)
+    return scan(picture, rng)
 
 
 def note(page: np.ndarray, rng: Rng) -> np.ndarray:
@@ -432,7 +440,7 @@ def binder(page: np.ndarray, rng: Rng) -> np.ndarray:
         cv2.circle(picture, (2 * radius, y), radius, 70, -1, cv2.LINE_AA)
     finger = round(0.2 * len(page)), round(rng.uniform(0.07, 0.12) * len(page))
     cv2.ellipse(picture, (w, int(rng.integers(h))), finger, rng.uniform(-20, 20), 0, 360, 145, -1)
-    return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, picture.shape)
+    return scan(picture, rng)
 
 
 def coloured(page: np.ndarray, rng: Rng) -> np.ndarray:
