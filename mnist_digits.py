@@ -1341,17 +1341,22 @@ def drop_circles(marks: list[Mark]) -> list[Mark]:
     return [mark for mark in marks if not is_around(to_core(mark.ink), mark.box, boxes)]
 
 
-def find_bulge(mark: Mark) -> float:
-    """Return how far a mark bulges to the right as a share of its height, below 0 to the left; 0 if it is no arc."""
-    if 2 * mark.box.w > mark.box.h:
-        return 0.0
+def trace_stroke(mark: Mark) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return how far down and across the middle of a stroke runs, in its heights; None if a mark is more than one."""
     core = cut_to_ink(to_core(mark.ink)).ink > 0
     height, width = core.shape
     left, right = core.argmax(axis=1), width - core[:, ::-1].argmax(axis=1)
     is_thin = np.count_nonzero(core, axis=1) == right - left  # one piece in each line
-    if height < 8 or is_thin.mean() < 0.95:
+    if height < 8 or width > height or is_thin.mean() < 0.95:
+        return None
+    return np.arange(height) / height, (left + right) / (2 * height)
+
+
+def find_bulge(mark: Mark) -> float:
+    """Return how far a mark bulges to the right as a share of its height, below 0 to the left; 0 if it is no arc."""
+    if 2 * mark.box.w > mark.box.h or (stroke := trace_stroke(mark)) is None:
         return 0.0
-    down, across = np.arange(height) / height, (left + right) / (2 * height)
+    down, across = stroke
     parabola = np.polyfit(down, across, 2)
     is_smooth = np.abs(across - np.polyval(parabola, down)).mean() < 0.02
     is_upright = abs(parabola[0] + parabola[1]) < 0.25  # from its upper to its lower end
@@ -1641,6 +1646,28 @@ def to_digit(ink: np.ndarray) -> np.ndarray:
     return fit_digit(thicken(shrink(cut_to_ink(ink).ink, 2 * FINE)))
 
 
+def find_slant(mark: Mark) -> float:
+    """Return how far a straight stroke leans to the right as a share of its height; 0 if it is bent."""
+    if (stroke := trace_stroke(mark)) is None:
+        return 0.0
+    down, across = stroke
+    slope, start = np.polyfit(down, across, 1)
+    return -slope if np.abs(across - (start + slope * down)).mean() < 0.02 else 0.0
+
+
+def drop_slashes(row: list[Mark]) -> list[Mark]:
+    """Drop the slashes of a date, e.g. 7/12/2026, which look like 1s: two alike, each taller than what is beside it."""
+    heights = [mark.box.h for mark in row]
+    tall = [i for i in range(1, len(row) - 1) if heights[i] > 1.05 * max(heights[i - 1], heights[i + 1])]
+    for i, j in combinations(tall, 2):
+        parts = f"{i} {j - i - 1} {len(row) - j - 1}"  # the lengths of day, month and year
+        slants = find_slant(row[i]), find_slant(row[j])
+        alike = max(slants) - min(slants) < 0.3 and 0.75 < heights[i] / heights[j] < 1.33
+        if alike and min(slants) > 0.15 and re.fullmatch("[12] [12] [24]|4 [12] [12]", parts):
+            return row[:i] + row[i + 1 : j] + row[j + 1 :]
+    return row
+
+
 def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
     """Return the seams that part ink, (H, W) 0 .. 1, most easily into left and right: their columns (H,), in order.
 
@@ -1741,7 +1768,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
 
     What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, frames and circles, lines
     across the picture, open frames, the picture's edges, open circles, parentheses, holes, printed lines, underlines,
-    specks. Then the fragments of broken digits are joined.
+    specks. Then the fragments of broken digits are joined, and the slashes of dates dropped.
     """
     small = shrink(gray, WORKING_SIDE)
     gray, area = cut_to_sheet(small, way.sheet)
@@ -1756,7 +1783,8 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
         if not marks:
             raise InputError(NOTHING_FOUND)
         marks = drop_specks(marks)
-        rows = [[reduce(join, marks)]] if one else arrange_rows(join_fragments(marks, strokes.shape[::-1]))
+        marks = [reduce(join, marks)] if one else join_fragments(marks, strokes.shape[::-1])
+        rows = [drop_slashes(row) for row in arrange_rows(marks)]
     except InputError as err:
         error = str(err)
     rows = [[mark._replace(box=move(mark.box, area.x, area.y)) for mark in row] for row in rows]

@@ -531,6 +531,18 @@ def test_parentheses_are_no_1s(signs, rng):
     assert read_one(page).text == "385"
 
 
+@pytest.mark.parametrize(("date", "has_slashes"), [("7/25/36", True), ("23/5/2637", True), ("2/635/47", False)])
+def test_the_slashes_of_a_date_are_no_1s(date, has_slashes, rng):
+    page = plain(300, 800)
+    for place, label in enumerate(date):
+        if label == "/":
+            cv2.line(page, (60 + 75 * place, 220), (110 + 75 * place, 85), BLACK, 9)
+        else:
+            write(page, pen(label, 100, 10, rng, slant=0), 60 + 75 * place, 100, BLACK)
+    digits = read_one(page).characters
+    assert digits == date.replace("/", "" if has_slashes else "1")
+
+
 @pytest.mark.parametrize(("height", "side"), [(62, 0), (62, 180), (90, 180)])
 def test_a_bent_1_is_no_parenthesis(height, side, rng):
     page = plain(300, 500)
