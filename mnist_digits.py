@@ -470,18 +470,37 @@ def decode_picture(content: np.ndarray) -> tuple[np.ndarray, int]:
     return picture if picture.dtype == np.uint8 else to_uint8(picture), reduction
 
 
+def relative_ink(picture: np.ndarray) -> np.ndarray:
+    """Return how much darker than what is around it a pixel is in any channel, (H, W) float; 1 is the darkest ink."""
+    height, width = picture.shape[:2]
+    ink = 1 - picture / np.maximum(cv2.blur(picture, (width // 4 + 1, height // 4 + 1)), 1)
+    ink = ink.reshape(height, width, -1).max(axis=2)
+    return ink / max(np.percentile(ink, 99), 0.01)
+
+
 def contrast_channel(picture: np.ndarray) -> np.ndarray:
     """Return what of a BGR picture, (H, W, 3) uint8, shows the ink: its luminance, (H, W) uint8, or a single channel.
 
-    Yellow on white and red on green differ little in luminance and much in one of the channels.
+    Yellow on white and red on green differ little in luminance and much in one of the channels. Where that hides some
+    of several inks on light paper, it is, pixel by pixel, the channel in which it is darkest.
     """
     step = max(picture.shape) // 256 + 1
     height, width = (max(side // step, 1) for side in picture.shape[:2])
     sample = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
     spread = cv2.meanStdDev(sample)[1].ravel()
     if spread.max() > 1.6 * cv2.meanStdDev(cv2.cvtColor(sample, cv2.COLOR_BGR2GRAY))[1].item():
-        return np.ascontiguousarray(picture[:, :, spread.argmax()])
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+        gray, shown = (np.ascontiguousarray(one[:, :, spread.argmax()]) for one in (picture, sample))
+    else:
+        gray, shown = (cv2.cvtColor(one, cv2.COLOR_BGR2GRAY) for one in (picture, sample))
+    if np.ptp(sample, axis=2).max() < 48 or np.median(shown) < 128:  # inks without colour, or lighter than the paper
+        return gray
+    ink = relative_ink(sample)
+    is_hidden = relative_ink(shown)[ink > 0.5] < 0.6 * ink[ink > 0.5]
+    if np.mean(is_hidden) < 0.12:
+        return gray
+    paper = np.maximum(np.median(sample, axis=(0, 1)), 1)
+    white = np.clip(np.arange(256)[:, np.newaxis] * (paper.max() / paper), 0, 255)  # as if the paper had no colour
+    return reduce(cv2.min, cv2.split(cv2.LUT(picture, np.rint(white).astype(np.uint8)[np.newaxis])))
 
 
 def to_gray(picture: np.ndarray, channel: int | None = None) -> np.ndarray:
@@ -3167,7 +3186,8 @@ def can_replace(first: Reading, other: Reading) -> bool:
 
     A 1 may be lost, for it may be part of another digit. Where digits are added, the certain ones other than 1 must
     outnumber the 1s, for a piece of any stroke looks like one; a tie, or a 1 alone, will do if the 1s are narrow and
-    tall, do not run off the page and all is beyond doubt. A sheet alone must have all first read with MIN_CONFIDENCE.
+    tall, do not run off the page and all is beyond doubt. A sheet or a colour alone must have what was first read with
+    MIN_CONFIDENCE; 1s may be missing from a sheet.
     """
     certain, count = find_certain(other.probs), len(other.boxes)
     non_ones, ones = np.count_nonzero(certain != 1), list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
@@ -3181,9 +3201,11 @@ def can_replace(first: Reading, other: Reading) -> bool:
         mostly_ones = count > 1 and non_ones < len(ones)
         if mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT:
             return False
-    if other.page.way.sheet:
+    sheet, channel = other.page.way.sheet, other.page.way.channel
+    if sheet or channel is not None:
         is_lacking = [not any(is_on(box, kept) for kept in other.boxes) for box in first.boxes]
-        lost = (find_certain(first.probs[is_lacking], MIN_CONFIDENCE) != 1).any()
+        lacking = find_certain(first.probs[is_lacking], MIN_CONFIDENCE)
+        lost = np.any(lacking != 1) if sheet else len(lacking) > 0
     else:
         lost = non_ones < np.count_nonzero(find_certain(first.probs) != 1)
     enough = not first.boxes or count >= other.page.way.min_digits

@@ -124,6 +124,17 @@ def test_ink_is_told_from_paper_by_its_colour_too(colors, suffix, tmp_path, rng)
     assert np.abs(found.digits[0].astype(int) - expected.digits[0]).mean() < 12
 
 
+INKS = {"black, orange": ((30, 30, 30), (30, 140, 240)), "blue, ochre": ((190, 90, 0), (40, 170, 190))}
+
+
+@pytest.mark.parametrize("inks", INKS)
+def test_digits_of_two_colours_are_all_read(inks, rng):
+    page = plain(260, 560)
+    for place, label in enumerate("2168"):
+        write(page, pen(label, 150, 14, rng, slant=0), 60 + 120 * place, 50, INKS[inks][place % 2])
+    assert read_one(page[:, :, ::-1]).text == "2168"
+
+
 @pytest.mark.parametrize("shape", [(1, 100_000), (60_000, 1), (7, 10_000), (2, 2), (1, 30)])
 def test_strips_are_looked_at_without_harm(shape, tmp_path, rng):
     for picture in (np.zeros(shape, np.uint8), rng.integers(0, 256, shape, dtype=np.uint8)):
