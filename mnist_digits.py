@@ -125,6 +125,7 @@ class Way(NamedTuple):
     cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
     sheet: bool = False  # the picture is cut to a sheet of paper, even if there may be writing around it
     hollow: bool = False  # the pen drew the outlines of digits, whose strokes are what these enclose
+    tiles: bool = False  # only dark tiles on a light page, or light ones on a dark page, are looked at, inverted
     circled: bool = False  # a circle around digits is erased though all of them touch it
     channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: that of most contrast
 
@@ -144,6 +145,8 @@ OTHER_WAYS = (
     *(way._replace(name=f"sheet {way.name}", sheet=True) for way in (FAINT_INK, LINKED_INK, CALM_INK)),
     Way("hollow", hollow=True),
     Way("circled", circled=True),
+    Way("tiles", tiles=True),
+    Way("green tiles", tiles=True, channel=1),
     Way("inverted", inverted=True, min_digits=4),
     *(Way(name, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
     SOFT,
@@ -752,6 +755,29 @@ def close_square(gray: np.ndarray, size: int) -> np.ndarray:
     return gray
 
 
+def keep_tiles(gray: np.ndarray) -> np.ndarray:
+    """Return a gray picture, (H, W) uint8, of only what is on its tiles, as ink on paper.
+
+    Tiles are rectangles darker than a light page, or lighter than a dark one: digits in a plot, cards on a desk.
+    """
+    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+    gray = 255 - gray if np.median(border) < 128 else gray
+    threshold, dark = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
+    outlines = cv2.findContours(dark, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+    solid = cv2.drawContours(np.zeros_like(gray), outlines, -1, 1, cv2.FILLED)
+    solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))  # without the ticks of axes
+    page = np.full_like(gray, 255)
+    for outline in cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
+        hull, (_, (w, h), _) = cv2.convexHull(outline), cv2.minAreaRect(outline)
+        if min(w, h) < 20 or not 0.5 < w / h < 2 or cv2.contourArea(hull) < 0.93 * w * h:
+            continue
+        tile = cv2.erode(cv2.fillConvexPoly(np.zeros_like(gray), hull, 1), np.ones((5, 5), np.uint8)) > 0
+        ground = np.median(gray[tile])
+        if ground < threshold:
+            page[tile] = 255 - cv2.subtract(gray, ground)[tile]
+    return page
+
+
 def to_ink(gray: np.ndarray, inverted: bool = False) -> np.ndarray:
     """Return the ink of a gray picture, (H, W) uint8: the share of the paper's light that the pen takes at each pixel.
 
@@ -1111,8 +1137,9 @@ def erase_frames(strokes: np.ndarray, circled: bool = False) -> np.ndarray:
         if not (is_long or inside or circled):
             continue
         around = strokes[top : y + h + 2, left : x + w + 2]
-        own = cv2.drawContours(np.zeros_like(around), outlines, index, 1, cv2.FILLED, 8, tree, 1, (-left, -top))
-        circle = find_circle(own, [outlines[hole] for hole in holes], inside, circled)
+        edges = [outlines[edge] for edge in (index, *holes)]  # all outlines at once would be slow where there are many
+        own = cv2.drawContours(np.zeros_like(around), edges, -1, 1, cv2.FILLED, offset=(-left, -top))
+        circle = find_circle(own, edges[1:], inside, circled)
         if circle is not None:
             around *= 1 - cv2.dilate(circle, disc(5))  # with what is grey beside it
         elif is_long and is_even(own):
@@ -1124,6 +1151,8 @@ def fill_hollow(strokes: np.ndarray) -> np.ndarray:
     """Fill the strokes of digits that are drawn as outlines: what lies within one, but not within another in it."""
     outlines, tree = cv2.findContours(to_core(strokes), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     parents = tree[0, :, 3].tolist() if outlines else []
+    if len(parents) > 4 * MOST_MARKS:  # a texture
+        return strokes
     for index, parent in enumerate(parents):
         if parent >= 0 and parents[parent] < 0:  # the hole of an outermost outline
             cv2.drawContours(strokes, outlines, index, 255, cv2.FILLED, 8, tree, 1)
@@ -1583,6 +1612,26 @@ def drop_dividers(marks: list[Mark]) -> list[Mark]:
     return [mark for mark in marks if not is_divider(mark)]
 
 
+def drop_bars(marks: list[Mark]) -> list[Mark]:
+    """Drop upright bars that part digits or pictures side by side: all alike, taller than digits and between them."""
+
+    def is_bar(mark: Mark) -> bool:
+        box, core = cut_to_ink(to_core(mark.ink))
+        return 3 * box.w < box.h and np.count_nonzero(core) > 0.95 * box.w * box.h
+
+    def is_between(bar: Box) -> bool:
+        level = [box for box in digits if is_level(box, bar)]
+        return any(box.mid_x < bar.x for box in level) and any(box.mid_x > bar.x for box in level)
+
+    is_upright = [is_bar(mark) for mark in marks]
+    digits = [mark.box for mark, upright in zip(marks, is_upright, strict=True) if not upright]
+    tall = np.quantile([box.h for box in digits], 0.8) if digits else math.inf
+    bars = [mark.box for mark in compress(marks, is_upright) if mark.box.h > 1.2 * tall]
+    if not bars or np.ptp([bar.h for bar in bars]) > 0.1 * tall or not all(is_between(bar) for bar in bars):
+        return marks
+    return [mark for mark in marks if mark.box not in bars]
+
+
 def find_slope(marks: list[Mark]) -> float:
     """Return by how much the lines of writing fall from left to right, as dy / dx; 0 where there are too few marks.
 
@@ -1790,6 +1839,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     specks. Then the fragments of broken digits are joined, and the slashes of dates dropped.
     """
     small = shrink(gray, WORKING_SIDE)
+    small = keep_tiles(small) if way.tiles else small
     gray, area = cut_to_sheet(small, way.sheet)
     ink = to_ink(gray, way.inverted)
     strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
@@ -1797,7 +1847,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
         strokes, cleared = keep_strokes(ink, way)
         strokes, had_frame = (fill_hollow(strokes), False) if way.hollow else erase_form(strokes, way.circled)
         marks = drop_edges(find_marks(strokes), strokes.shape, is_cut=gray is not small)
-        marks = drop_form(drop_holes(marks if one else drop_parentheses(drop_circles(marks))))
+        marks = drop_form(drop_holes(marks if one else drop_bars(drop_parentheses(drop_circles(marks)))))
         marks = drop_underlines(drop_dividers(marks) if had_frame else marks)
         if not marks:
             raise InputError(NOTHING_FOUND)
@@ -3181,13 +3231,28 @@ def find_certain(probs: np.ndarray, least: float = REREAD_BELOW) -> np.ndarray:
     return probs.argmax(axis=1)[probs.max(axis=1) >= least]
 
 
+def loses(other: Reading, first: Reading) -> bool:
+    """Tell whether another reading loses a certain digit of the first, if it is no 1, for that may be part of another.
+
+    A sheet, tiles or a colour alone must have all that was first read with MIN_CONFIDENCE, a 1 on the desk around the
+    sheet excepted, and no tile may be missing.
+    """
+    way = other.page.way
+    if not (way.sheet or way.tiles or way.channel is not None):
+        return np.count_nonzero(find_certain(other.probs) != 1) < np.count_nonzero(find_certain(first.probs) != 1)
+    is_lacking = [not any(is_on(box, kept) or is_on(kept, box) for kept in other.boxes) for box in first.boxes]
+    lacking = find_certain(first.probs[is_lacking], MIN_CONFIDENCE)
+    if way.tiles:
+        w, h = (max(side, default=0) for side in ([box.w for box in other.boxes], [box.h for box in other.boxes]))
+        return len(lacking) > 0 or any(box.w > w and box.h > h for box in compress(first.boxes, is_lacking))
+    return bool(np.any(lacking != 1)) if way.sheet else len(lacking) > 0
+
+
 def can_replace(first: Reading, other: Reading) -> bool:
     """Tell whether another reading may take the place of the first: it is mostly certain and loses no certain digit.
 
-    A 1 may be lost, for it may be part of another digit. Where digits are added, the certain ones other than 1 must
-    outnumber the 1s, for a piece of any stroke looks like one; a tie, or a 1 alone, will do if the 1s are narrow and
-    tall, do not run off the page and all is beyond doubt. A sheet or a colour alone must have what was first read with
-    MIN_CONFIDENCE; 1s may be missing from a sheet.
+    Where digits are added, the certain ones other than 1 must outnumber the 1s, for a piece of any stroke looks like
+    one; a tie, or a 1 alone, will do if the 1s are narrow and tall, do not run off the page and all is beyond doubt.
     """
     certain, count = find_certain(other.probs), len(other.boxes)
     non_ones, ones = np.count_nonzero(certain != 1), list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
@@ -3201,15 +3266,8 @@ def can_replace(first: Reading, other: Reading) -> bool:
         mostly_ones = count > 1 and non_ones < len(ones)
         if mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT:
             return False
-    sheet, channel = other.page.way.sheet, other.page.way.channel
-    if sheet or channel is not None:
-        is_lacking = [not any(is_on(box, kept) for kept in other.boxes) for box in first.boxes]
-        lacking = find_certain(first.probs[is_lacking], MIN_CONFIDENCE)
-        lost = np.any(lacking != 1) if sheet else len(lacking) > 0
-    else:
-        lost = non_ones < np.count_nonzero(find_certain(first.probs) != 1)
     enough = not first.boxes or count >= other.page.way.min_digits
-    return not lost and enough and len(certain) >= 0.6 * count
+    return enough and len(certain) >= 0.6 * count and not loses(other, first)
 
 
 def extends(other: Reading, first: Reading) -> bool:

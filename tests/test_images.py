@@ -12,6 +12,8 @@ from draw_samples import STROKES, pen, plain, shaded, write
 
 import mnist_digits as md
 
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
 
 def enlarged(digit, times=9):
     """Blow a digit up, to a picture with dark ink on a white page, off its middle."""
@@ -133,6 +135,30 @@ def test_digits_of_two_colours_are_all_read(inks, rng):
     for place, label in enumerate("2168"):
         write(page, pen(label, 150, 14, rng, slant=0), 60 + 120 * place, 50, INKS[inks][place % 2])
     assert read_one(page[:, :, ::-1]).text == "2168"
+
+
+def tile(label, rng, ink=WHITE, ground=BLACK):
+    """Draw a digit on a square of 140 pixels, as MNIST's pictures are."""
+    picture, drawn = plain(140, 140, ground), pen(label, 100, 10, rng, slant=0)
+    write(picture, drawn, 70 - drawn.shape[1] // 2, 20, ink)
+    return picture
+
+
+@pytest.mark.parametrize(("page", "text"), [(WHITE, "53"), (WHITE, "2649"), ((70, 110, 60), "384")])
+def test_digits_on_tiles_are_read_and_not_what_is_between_them(page, text, rng):
+    picture = plain(220, 60 + 180 * len(text), page)
+    for place, label in enumerate(text):
+        colors = (WHITE, BLACK) if page == WHITE else (BLACK, WHITE)
+        picture[50:190, 50 + 180 * place : 190 + 180 * place] = tile(label, rng, *colors)
+    cv2.putText(picture, "Label", (90, 35), cv2.FONT_HERSHEY_SIMPLEX, 0.7, BLACK, 1, cv2.LINE_AA)
+    assert read_one(picture).text.split() == [text]
+
+
+@pytest.mark.parametrize("text", ["53", "264"])
+def test_bars_between_pictures_of_digits_are_no_1s(text, rng):
+    bar = plain(140, 8, WHITE)
+    parts = [part for label in text for part in (bar, tile(label, rng))][1:]
+    assert read_one(np.hstack(parts)).text.split() == [text]
 
 
 @pytest.mark.parametrize("shape", [(1, 100_000), (60_000, 1), (7, 10_000), (2, 2), (1, 30)])
