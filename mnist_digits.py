@@ -122,7 +122,7 @@ class Way(NamedTuple):
     linked: bool = False  # faint ink counts only where it is linked to stronger ink
     inverted: bool = False  # what `is_light_on_dark` takes for paper is ink, and the other way round
     min_digits: int = 1  # with fewer, it replaces only a first reading without any
-    cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well
+    cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well; halves are left apart
     sheet: bool = False  # the picture is cut to a sheet of paper, even if there may be writing around it
     hollow: bool = False  # the pen drew the outlines of digits, whose strokes are what these enclose
     tiles: bool = False  # only dark tiles on a light page, or light ones on a dark page, are looked at, inverted
@@ -1512,7 +1512,7 @@ def join(a: Mark, b: Mark) -> Mark:
     return Mark(Box(x, y, right - x, bottom - y), ink)
 
 
-def join_fragments(marks: list[Mark], size: tuple[int, int]) -> list[Mark]:
+def join_fragments(marks: list[Mark], size: tuple[int, int], halves: bool = True) -> list[Mark]:
     """Join the fragments of broken digits: the bar over a 5, the halves of an 8, splinters beside a stroke.
 
     What runs off the picture (width, height) is no fragment of what does not. Whatever else is low is dropped: a stop,
@@ -1527,7 +1527,10 @@ def join_fragments(marks: list[Mark], size: tuple[int, int]) -> list[Mark]:
             index
             for index, mark in enumerate(waiting)
             if (is_at_edge(mark.box, size, 1) or not is_at_edge(fragment.box, size, 1))
-            and (belongs(fragment.box, mark.box, tallest) or is_split(fragment.box, mark.box, chain(waiting, whole)))
+            and (
+                belongs(fragment.box, mark.box, tallest)
+                or (halves and is_split(fragment.box, mark.box, chain(waiting, whole)))
+            )
         ]
         if bodies:
             nearest = min(bodies, key=lambda index: sum(box_distance(fragment.box, waiting[index].box)))
@@ -1669,7 +1672,18 @@ def rows_along(slope: float, marks: list[Mark]) -> list[list[Mark]]:
 
 
 def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
-    """Arrange marks as they are read, in rows that slope, or in level ones if these are fewer."""
+    """Arrange marks as they are read, in rows that slope, or in level ones if these are fewer.
+
+    Marks that climb or descend from one to the next, as in a power or on an arc, are one row.
+    """
+    in_line = sorted(marks, key=lambda mark: mark.box.mid_x)
+
+    def follows(a: Box, b: Box) -> bool:
+        across, down = box_distance(a, b)
+        return a.right - b.x < 0.2 * min(a.w, b.w) and across < max(a.h, b.h) and down < 0.2 * min(a.h, b.h)
+
+    if all(follows(a.box, b.box) for a, b in pairwise(in_line)):
+        return [in_line]
     return min((rows_along(slope, marks) for slope in (find_slope(marks), 0)), key=len)
 
 
@@ -1852,7 +1866,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
         if not marks:
             raise InputError(NOTHING_FOUND)
         marks = drop_specks(marks)
-        marks = [reduce(join, marks)] if one else join_fragments(marks, strokes.shape[::-1])
+        marks = [reduce(join, marks)] if one else join_fragments(marks, strokes.shape[::-1], not way.cut)
         rows = [drop_slashes(row) for row in arrange_rows(marks)]
     except InputError as err:
         error = str(err)
