@@ -760,9 +760,9 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
 
     Tiles are rectangles darker than a light page, or lighter than a dark one: digits in a plot, cards on a desk.
     """
-    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
-    gray = 255 - gray if np.median(border) < 128 else gray
-    threshold, dark = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
+    border = np.median(np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]]))
+    gray, border = (255 - gray, 255 - border) if border < 128 else (gray, border)
+    _, dark = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
     outlines = cv2.findContours(dark, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
     solid = cv2.drawContours(np.zeros_like(gray), outlines, -1, 1, cv2.FILLED)
     solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))  # without the ticks of axes
@@ -773,7 +773,7 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
             continue
         tile = cv2.erode(cv2.fillConvexPoly(np.zeros_like(gray), hull, 1), np.ones((5, 5), np.uint8)) > 0
         ground = np.median(gray[tile])
-        if ground < threshold:
+        if ground < border - 64:
             page[tile] = 255 - cv2.subtract(gray, ground)[tile]
     return page
 
