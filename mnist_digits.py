@@ -498,8 +498,8 @@ def contrast_channel(picture: np.ndarray) -> np.ndarray:
     if np.ptp(sample, axis=2).max() < 48 or np.median(shown) < 128:  # inks without colour, or lighter than the paper
         return gray
     ink = relative_ink(sample)
-    is_hidden = relative_ink(shown)[ink > 0.5] < 0.6 * ink[ink > 0.5]
-    if np.mean(is_hidden) < 0.12:
+    hidden = (ink > 0.5) & (relative_ink(shown) < 0.6 * ink)
+    if np.count_nonzero(hidden) <= 0.12 * np.count_nonzero(ink > 0.5):
         return gray
     paper = np.maximum(np.median(sample, axis=(0, 1)), 1)
     white = np.clip(np.arange(256)[:, np.newaxis] * (paper.max() / paper), 0, 255)  # as if the paper had no colour
@@ -760,21 +760,26 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
 
     Tiles are rectangles darker than a light page, or lighter than a dark one: digits in a plot, cards on a desk.
     """
-    border = np.median(np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]]))
-    gray, border = (255 - gray, 255 - border) if border < 128 else (gray, border)
+    paper = np.median(np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]]))
+    if paper < 128:
+        gray, paper = 255 - gray, 255 - paper
     _, dark = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
     outlines = cv2.findContours(dark, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
     solid = cv2.drawContours(np.zeros_like(gray), outlines, -1, 1, cv2.FILLED)
     solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))  # without the ticks of axes
     page = np.full_like(gray, 255)
     for outline in cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
-        hull, (_, (w, h), _) = cv2.convexHull(outline), cv2.minAreaRect(outline)
-        if min(w, h) < 20 or not 0.5 < w / h < 2 or cv2.contourArea(hull) < 0.93 * w * h:
+        hull, (_, (width, height), _) = cv2.convexHull(outline), cv2.minAreaRect(outline)
+        is_rectangle = cv2.contourArea(hull) > 0.93 * width * height
+        if not is_rectangle or min(width, height) < 20 or max(width, height) > 2 * min(width, height):
             continue
-        tile = cv2.erode(cv2.fillConvexPoly(np.zeros_like(gray), hull, 1), np.ones((5, 5), np.uint8)) > 0
-        ground = np.median(gray[tile])
-        if ground < border - 64:
-            page[tile] = 255 - cv2.subtract(gray, ground)[tile]
+        x, y, w, h = cv2.boundingRect(hull)
+        tile = pad(cv2.fillConvexPoly(np.zeros((h, w), np.uint8), hull - (x, y), 1), 1)
+        tile = cv2.erode(tile, np.ones((5, 5), np.uint8))[1:-1, 1:-1] > 0  # without its grey rim
+        within = gray[y : y + h, x : x + w]
+        ground = np.median(within[tile])
+        if ground < paper - 64:
+            page[y : y + h, x : x + w][tile] = 255 - cv2.subtract(within, ground)[tile]
     return page
 
 
