@@ -764,7 +764,8 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
     if paper < 128:
         gray, paper = 255 - gray, 255 - paper
     _, dark = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
-    outlines = cv2.findContours(dark, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
+    joined = cv2.morphologyEx(dark, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))  # where a stroke cuts a tile in two
+    outlines = cv2.findContours(joined, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]
     solid = cv2.drawContours(np.zeros_like(gray), outlines, -1, 1, cv2.FILLED)
     solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))  # without the ticks of axes
     page = np.full_like(gray, 255)
