@@ -453,6 +453,29 @@ def coloured(page: np.ndarray, rng: Rng) -> np.ndarray:
     return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 3, picture.shape)
 
 
+def two_inks(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """Digits in inks of two colours, in turn, on light paper: (H, W, 3), BGR."""
+    inks = [(40, 40, 40), (40, 40, 200), (180, 70, 40), (40, 140, 50), (30, 140, 240), (170, 60, 150), (160, 150, 20)]
+    pens = rng.permutation(inks)[:2]
+    pieces = sorted(md.find_boxes(cv2.dilate((page > 0.3).astype(np.uint8), md.disc(9))), key=lambda box: box.mid_x)
+    color = np.tile(pens[0], (*page.shape, 1))
+    for x, y, w, h in pieces[1::2]:
+        color[y : y + h, x : x + w] = pens[1]
+    picture = ink_on(np.array([232, 236, 238]), page[..., np.newaxis], color)
+    return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, picture.shape)
+
+
+def tiled(page: np.ndarray, rng: Rng) -> np.ndarray:
+    """Each digit light on a dark tile, or dark on a light one, as plots and cards on a desk show them."""
+    page, tiles = np.pad(page, 60), np.zeros(np.array(page.shape) + 120, np.float32)
+    for box in md.find_boxes(cv2.dilate((page > 0.3).astype(np.uint8), md.disc(15))):
+        side = max(box.w, box.h) + 8
+        x, y = round(box.mid_x - side / 2), round(box.mid_y - side / 2)
+        tiles[y : y + side, x : x + side] = 1
+    paper, tile, pen = rng.permutation([[250, 20, 240], [250, 20, 240], [70, 230, 50]])[0]
+    return cv2.GaussianBlur(ink_on(ink_on(paper, tiles, tile), page, pen), (0, 0), 0.7)
+
+
 def blurred(page: np.ndarray, rng: Rng) -> np.ndarray:
     """Out of focus, and saved as a strongly compressed JPEG."""
     picture = cv2.GaussianBlur(ink_on(220, page, 50), (0, 0), rng.uniform(2, 4)).astype(np.uint8)
@@ -501,11 +524,12 @@ Kind = Callable[[np.ndarray, Rng], np.ndarray]  # coverage -> picture
 PAPERS: tuple[Kind, ...] = (
     *(plain, rough, faint, old_crop, shadow, thin_pen, hollow, ruled, squared),
     *(form, boxed, broken_box, circled, loosely_circled, in_parentheses, underlined, dropout, show_through),
-    *(desk, framed, askew, clipped, photograph, notebook, note, glare, binder, coloured, blurred, small, large),
-    *(zoomed, cropped),
+    *(desk, framed, askew, clipped, photograph, notebook, note, glare, binder, coloured, two_inks, blurred, small),
+    *(large, zoomed, cropped),
 )
 KINDS: dict[str, tuple[Kind, float, float]] = {  # paper, gap between digits in heights, degrees of slope at most
     **{paper.__name__.replace("_", " "): (paper, 0.15, 0) for paper in PAPERS},
+    "tiled": (tiled, 1.6, 0),
     "sloping": (plain, 0.15, 15),
     "touching": (plain, -0.1, 0),
 }
