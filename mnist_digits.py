@@ -1495,7 +1495,7 @@ def drop_underlines(marks: list[Mark]) -> list[Mark]:
 def is_split(a: Box, b: Box, marks: Iterable[Mark]) -> bool:
     """Tell whether two boxes are halves of a digit, one above the other, as a pen that skips leaves them.
 
-    They touch nearly, as two rows hardly do, and together are no taller than other digits among the marks.
+    They touch nearly, as two rows hardly do, and together are no taller than the larger ones of the other marks.
     """
     across, down = box_distance(a, b)
     height = max(a.bottom, b.bottom) - min(a.y, b.y)
@@ -1504,7 +1504,8 @@ def is_split(a: Box, b: Box, marks: Iterable[Mark]) -> bool:
     small, large = sorted((a, b), key=lambda box: box.h)
     if is_level(small, large):  # side by side in one row
         return False
-    return height < 1.3 * max((mark.box.h for mark in marks if mark.box not in (a, b)), default=height)
+    others = [mark.box.h for mark in marks if mark.box not in (a, b)]
+    return not others or height < 1.3 * np.quantile(others, 0.75, method="higher")  # some may be of two rows that touch
 
 
 def join(a: Mark, b: Mark) -> Mark:
