@@ -110,6 +110,16 @@ def test_digits_are_found_in_reading_order(tmp_path, rng):
     assert read_one(save(tmp_path / "page.png", page)).text == "123\n456"
 
 
+@pytest.mark.parametrize(
+    ("labels", "x", "y", "heights"), [("86", (60, 60), (30, 154), (110, 110)), ("73", (60, 150), (80, 20), (130, 70))]
+)
+def test_a_pair_one_below_the_other_and_a_power_are_read(labels, x, y, heights, rng):
+    page = plain(300, 280)
+    for label, left, top, height in zip(labels, x, y, heights, strict=True):
+        write(page, pen(label, height, 9, rng, slant=0), left, top, BLACK)
+    assert read_one(page).characters == labels
+
+
 COLORS = {"yellow on white": ((0, 230, 255), (255, 255, 255)), "red on green": ((40, 60, 230), (60, 140, 60))}
 
 
