@@ -1687,7 +1687,7 @@ def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
 
     def follows(a: Box, b: Box) -> bool:
         across, down = box_distance(a, b)
-        return a.right - b.x < 0.2 * min(a.w, b.w) and across < max(a.h, b.h) and down < 0.2 * min(a.h, b.h)
+        return a.right - b.x < 0.2 * min(a.w, b.w) and across < max(a.h, b.h) and down < 0.05 * min(a.h, b.h)
 
     if all(follows(a.box, b.box) for a, b in pairwise(in_line)):
         return [in_line]
