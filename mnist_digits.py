@@ -122,7 +122,7 @@ class Way(NamedTuple):
     linked: bool = False  # faint ink counts only where it is linked to stronger ink
     inverted: bool = False  # what `is_light_on_dark` takes for paper is ink, and the other way round
     min_digits: int = 1  # with fewer, it replaces only a first reading without any
-    cut: bool = False  # wide marks, which may be digits that touch, are read in parts as well; halves are left apart
+    cut: bool = False  # marks that may be several digits are read in parts as well, halves one above the other apart
     sheet: bool = False  # the picture is cut to a sheet of paper, even if there may be writing around it
     hollow: bool = False  # the pen drew the outlines of digits, whose strokes are what these enclose
     tiles: bool = False  # only dark tiles on a light page, or light ones on a dark page, are looked at, inverted
@@ -1635,7 +1635,7 @@ def drop_bars(marks: list[Mark]) -> list[Mark]:
 
     is_upright = [is_bar(mark) for mark in marks]
     digits = [mark.box for mark, upright in zip(marks, is_upright, strict=True) if not upright]
-    tall = np.quantile([box.h for box in digits], 0.8) if digits else math.inf
+    tall = max((box.h for box in digits), default=math.inf)
     bars = [mark.box for mark in compress(marks, is_upright) if mark.box.h > 1.2 * tall]
     if not bars or np.ptp([bar.h for bar in bars]) > 0.1 * tall or not all(is_between(bar) for bar in bars):
         return marks
@@ -1678,19 +1678,30 @@ def rows_along(slope: float, marks: list[Mark]) -> list[list[Mark]]:
     return [sorted(row, key=lambda mark: mark.box.x) for row in rows]
 
 
-def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
-    """Arrange marks as they are read, in rows that slope, or in level ones if these are fewer.
+def is_winding_row(boxes: list[Box]) -> bool:
+    """Tell whether boxes, from left to right, climb or fall from one to the next: a power, or digits on an arc.
 
-    Marks that climb or descend from one to the next, as in a power or on an arc, are one row.
+    A step between two and two boxes as tall may part numbers side by side; more than one turn, two rows out of line.
     """
-    in_line = sorted(marks, key=lambda mark: mark.box.mid_x)
+    steps = [b.mid_y - a.mid_y for a, b in pairwise(boxes)]
+    is_step = [not is_level(*sorted(pair, key=lambda box: box.h)) for pair in pairwise(boxes)]
+    up_and_down = list(compress(steps, is_step))
+    turns = sum(step * following < 0 for step, following in pairwise(up_and_down))
+    shorter, taller = sorted((boxes[0].h, boxes[-1].h))
+    is_between_numbers = len(up_and_down) == 1 and any(is_step[1:-1]) and shorter > 0.75 * taller
 
     def follows(a: Box, b: Box) -> bool:
         across, down = box_distance(a, b)
         return a.right - b.x < 0.2 * min(a.w, b.w) and across < max(a.h, b.h) and down < 0.05 * min(a.h, b.h)
 
-    if all(follows(a.box, b.box) for a, b in pairwise(in_line)):
-        return [in_line]
+    return turns < 2 and not is_between_numbers and all(follows(a, b) for a, b in pairwise(boxes))
+
+
+def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
+    """Arrange marks as they are read: in a row that winds, in rows that slope, or in level ones if these are fewer."""
+    from_left = sorted(marks, key=lambda mark: mark.box.mid_x)
+    if is_winding_row([mark.box for mark in from_left]):
+        return [from_left]
     return min((rows_along(slope, marks) for slope in (find_slope(marks), 0)), key=len)
 
 
@@ -1749,10 +1760,11 @@ def drop_slashes(row: list[Mark]) -> list[Mark]:
     heights = [mark.box.h for mark in row]
     tall = [i for i in range(1, len(row) - 1) if heights[i] > 1.05 * max(heights[i - 1], heights[i + 1])]
     for i, j in combinations(tall, 2):
-        parts = f"{i} {j - i - 1} {len(row) - j - 1}"  # the lengths of day, month and year
+        first, middle, last = i, j - i - 1, len(row) - j - 1  # how many digits; the year may come first
+        is_date = middle in {1, 2} and ((first in {1, 2} and last in {2, 4}) or (first == 4 and last in {1, 2}))
         slants = find_slant(row[i]), find_slant(row[j])
         alike = max(slants) - min(slants) < 0.3 and 0.75 < heights[i] / heights[j] < 1.33
-        if alike and min(slants) > 0.15 and re.fullmatch("[12] [12] [24]|4 [12] [12]", parts):
+        if is_date and alike and min(slants) > 0.15:
             return row[:i] + row[i + 1 : j] + row[j + 1 :]
     return row
 
@@ -3253,20 +3265,22 @@ def find_certain(probs: np.ndarray, least: float = REREAD_BELOW) -> np.ndarray:
 
 
 def loses(other: Reading, first: Reading) -> bool:
-    """Tell whether another reading loses a certain digit of the first, if it is no 1, for that may be part of another.
+    """Tell whether another reading loses a digit of the first.
 
-    A sheet, tiles or a colour alone must have all that was first read with MIN_CONFIDENCE, a 1 on the desk around the
-    sheet excepted, and no tile may be missing.
+    Of all ink, it must have as many certain digits other than 1, for a 1 may be part of another. Of a sheet, of tiles
+    or of a colour, it must have all that was read with MIN_CONFIDENCE, but for 1s on the desk around the sheet and
+    those that run off a page as rules do, and all tiles.
     """
     way = other.page.way
     if not (way.sheet or way.tiles or way.channel is not None):
         return np.count_nonzero(find_certain(other.probs) != 1) < np.count_nonzero(find_certain(first.probs) != 1)
     is_lacking = [not any(is_on(box, kept) or is_on(kept, box) for kept in other.boxes) for box in first.boxes]
-    lacking = find_certain(first.probs[is_lacking], MIN_CONFIDENCE)
-    if way.tiles:
-        w, h = (max(side, default=0) for side in ([box.w for box in other.boxes], [box.h for box in other.boxes]))
-        return len(lacking) > 0 or any(box.w > w and box.h > h for box in compress(first.boxes, is_lacking))
-    return bool(np.any(lacking != 1)) if way.sheet else len(lacking) > 0
+    boxes, probs = list(compress(first.boxes, is_lacking)), first.probs[is_lacking]
+    is_line = np.array([way.sheet or is_cut_off(box, first.page.size) for box in boxes], bool)
+    if len(find_certain(probs[~(is_line & (probs.argmax(axis=1) == 1))], MIN_CONFIDENCE)):
+        return True
+    widest, tallest = max((box.w for box in other.boxes), default=0), max((box.h for box in other.boxes), default=0)
+    return way.tiles and any(box.w > widest and box.h > tallest for box in boxes)
 
 
 def can_replace(first: Reading, other: Reading) -> bool:
@@ -3277,8 +3291,8 @@ def can_replace(first: Reading, other: Reading) -> bool:
     """
     certain, count = find_certain(other.probs), len(other.boxes)
     non_ones, ones = np.count_nonzero(certain != 1), list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
-    if other.page.way.circled and not non_ones:  # a stroke in a circle may be the hand of a clock
-        return False
+    if not non_ones and (other.page.way.circled or (other.page.way.tiles and count == 1)):
+        return False  # a stroke in a circle may be the hand of a clock, one on a tile the hole of a square 0
     if count > len(first.boxes) and non_ones <= len(ones):
         tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # in heights; a lone 1 may lean
         are_plain = all(

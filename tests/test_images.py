@@ -171,6 +171,21 @@ def test_bars_between_pictures_of_digits_are_no_1s(text, rng):
     assert read_one(np.hstack(parts)).text.split() == [text]
 
 
+def test_a_straight_1_beside_smaller_digits_is_no_bar(rng):
+    page = plain(260, 480)
+    cv2.line(page, (180, 60), (180, 200), BLACK, 10)
+    for label, x, height in (("3", 60, 140), ("7", 230, 70), ("5", 310, 70)):
+        write(page, pen(label, height, 9, rng, slant=0), x, 60, BLACK)
+    assert read_one(page).characters == "3175"
+
+
+def test_numbers_side_by_side_at_different_heights_are_two_rows(rng):
+    page = plain(320, 560)
+    for place, label in enumerate("3852"):
+        write(page, pen(label, 100, 9, rng, slant=0), 60 + 100 * place, 130 - 80 * (place > 1), BLACK)
+    assert read_one(page).text == "52\n38"
+
+
 @pytest.mark.parametrize("shape", [(1, 100_000), (60_000, 1), (7, 10_000), (2, 2), (1, 30)])
 def test_strips_are_looked_at_without_harm(shape, tmp_path, rng):
     for picture in (np.zeros(shape, np.uint8), rng.integers(0, 256, shape, dtype=np.uint8)):
