@@ -492,14 +492,14 @@ def contrast_channel(picture: np.ndarray) -> np.ndarray:
     sample = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
     spread = cv2.meanStdDev(sample)[1].ravel()
     if spread.max() > 1.6 * cv2.meanStdDev(cv2.cvtColor(sample, cv2.COLOR_BGR2GRAY))[1].item():
-        gray, shown = (np.ascontiguousarray(one[:, :, spread.argmax()]) for one in (picture, sample))
+        gray, small = (np.ascontiguousarray(one[:, :, spread.argmax()]) for one in (picture, sample))
     else:
-        gray, shown = (cv2.cvtColor(one, cv2.COLOR_BGR2GRAY) for one in (picture, sample))
-    if np.ptp(sample, axis=2).max() < 48 or np.median(shown) < 128:  # inks without colour, or lighter than the paper
+        gray, small = (cv2.cvtColor(one, cv2.COLOR_BGR2GRAY) for one in (picture, sample))
+    if np.ptp(sample, axis=2).max() < 48 or np.median(small) < 128:  # inks without much colour, or light ones
         return gray
     ink = relative_ink(sample)
-    hidden = (ink > 0.5) & (relative_ink(shown) < 0.6 * ink)
-    if np.count_nonzero(hidden) <= 0.12 * np.count_nonzero(ink > 0.5):
+    is_hidden = (ink > 0.5) & (relative_ink(small) < 0.6 * ink)
+    if np.count_nonzero(is_hidden) <= 0.12 * np.count_nonzero(ink > 0.5):  # up to 0.1 on photographs in one ink
         return gray
     paper = np.maximum(np.median(sample, axis=(0, 1)), 1)
     white = np.clip(np.arange(256)[:, np.newaxis] * (paper.max() / paper), 0, 255)  # as if the paper had no colour
@@ -1868,8 +1868,8 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     """Find the digits on a gray picture in a way; with `one`, take all ink for a single one.
 
     What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, frames and circles, lines
-    across the picture, open frames, the picture's edges, open circles, parentheses, holes, printed lines, underlines,
-    specks. Then the fragments of broken digits are joined, and the slashes of dates dropped.
+    across the picture, open frames, the picture's edges, open circles, parentheses, bars between pictures, holes,
+    printed lines, underlines, specks. Then fragments of broken digits are joined and the slashes of dates dropped.
     """
     small = shrink(gray, WORKING_SIDE)
     small = keep_tiles(small) if way.tiles else small
@@ -3291,8 +3291,10 @@ def can_replace(first: Reading, other: Reading) -> bool:
     """
     certain, count = find_certain(other.probs), len(other.boxes)
     non_ones, ones = np.count_nonzero(certain != 1), list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
-    if not non_ones and (other.page.way.circled or (other.page.way.tiles and count == 1)):
-        return False  # a stroke in a circle may be the hand of a clock, one on a tile the hole of a square 0
+    if other.page.way.circled and not non_ones:  # a stroke in a circle may be the hand of a clock
+        return False
+    if other.page.way.tiles and count == len(ones) == 1 and any(box.h > 1.2 * box.w for box in first.boxes):
+        return False  # it may be the hole of a 0 that is all corners
     if count > len(first.boxes) and non_ones <= len(ones):
         tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # in heights; a lone 1 may lean
         are_plain = all(

@@ -469,7 +469,7 @@ def tiled(page: np.ndarray, rng: Rng) -> np.ndarray:
     """Each digit light on a dark tile, or dark on a light one, as plots and cards on a desk show them."""
     page, tiles = np.pad(page, 60), np.zeros(np.array(page.shape) + 120, np.float32)
     for box in md.find_boxes(cv2.dilate((page > 0.3).astype(np.uint8), md.disc(15))):
-        side = max(box.w, box.h) + 8
+        side = max(box.w, box.h)
         x, y = round(box.mid_x - side / 2), round(box.mid_y - side / 2)
         tiles[y : y + side, x : x + side] = 1
     paper, tile, pen = rng.permutation([[250, 20, 240], [250, 20, 240], [70, 230, 50]])[0]
