@@ -495,10 +495,11 @@ def contrast_channel(picture: np.ndarray) -> np.ndarray:
         gray, small = (np.ascontiguousarray(one[:, :, spread.argmax()]) for one in (picture, sample))
     else:
         gray, small = (cv2.cvtColor(one, cv2.COLOR_BGR2GRAY) for one in (picture, sample))
-    if np.ptp(sample, axis=2).max() < 48 or np.median(small) < 128:  # inks without much colour, or light ones
+    differences = (cv2.norm(*channels, cv2.NORM_INF) for channels in combinations(cv2.split(sample), 2))
+    if max(differences) < 48 or np.median(small) < 128:  # inks without much colour, or light ones
         return gray
-    ink = relative_ink(sample)
-    is_hidden = (ink > 0.5) & (relative_ink(small) < 0.6 * ink)
+    ink = relative_ink(sample[::2, ::2])
+    is_hidden = (ink > 0.5) & (relative_ink(small[::2, ::2]) < 0.6 * ink)
     if np.count_nonzero(is_hidden) <= 0.12 * np.count_nonzero(ink > 0.5):  # up to 0.1 on photographs in one ink
         return gray
     paper = np.maximum(np.median(sample, axis=(0, 1)), 1)
