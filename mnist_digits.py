@@ -481,30 +481,43 @@ def relative_ink(picture: np.ndarray) -> np.ndarray:
     return ink / max(np.percentile(ink, 99), 0.01)
 
 
+def hides_ink(gray: np.ndarray, picture: np.ndarray) -> bool:
+    """Tell whether gray, (H, W) uint8, hides some of the inks, darker than the paper, of its BGR picture."""
+    differences = (cv2.norm(*channels, cv2.NORM_INF) for channels in combinations(cv2.split(picture), 2))
+    if max(differences) < 48 or np.median(gray) < 128:  # inks without much colour, or light ones
+        return False
+    ink, shown = (relative_ink(part[::2, ::2]) for part in (picture, gray))
+    is_ink = ink > 0.5
+    is_hidden = is_ink & (shown < 0.6 * ink)
+    return np.count_nonzero(is_hidden) > 0.12 * np.count_nonzero(is_ink)  # up to 0.1 on photographs in one ink
+
+
+def darkest_channel(picture: np.ndarray, paper: np.ndarray) -> np.ndarray:
+    """Return how light a BGR picture is, pixel by pixel, in the channel in which that is darkest: (H, W) uint8.
+
+    The channels are scaled as if its paper, (3,), had no colour.
+    """
+    paper = np.maximum(paper, 1)
+    scaled = np.clip(np.arange(256)[:, np.newaxis] * (paper.max() / paper), 0, 255)
+    return reduce(cv2.min, cv2.split(cv2.LUT(picture, np.rint(scaled).astype(np.uint8)[np.newaxis])))
+
+
 def contrast_channel(picture: np.ndarray) -> np.ndarray:
     """Return what of a BGR picture, (H, W, 3) uint8, shows the ink: its luminance, (H, W) uint8, or a single channel.
 
     Yellow on white and red on green differ little in luminance and much in one of the channels. Where that hides some
-    of several inks on light paper, it is, pixel by pixel, the channel in which it is darkest.
+    of several inks, it is the darkest channel of each pixel.
     """
     step = max(picture.shape) // 256 + 1
     height, width = (max(side // step, 1) for side in picture.shape[:2])
     sample = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
     spread = cv2.meanStdDev(sample)[1].ravel()
-    if spread.max() > 1.6 * cv2.meanStdDev(cv2.cvtColor(sample, cv2.COLOR_BGR2GRAY))[1].item():
-        gray, small = (np.ascontiguousarray(one[:, :, spread.argmax()]) for one in (picture, sample))
-    else:
-        gray, small = (cv2.cvtColor(one, cv2.COLOR_BGR2GRAY) for one in (picture, sample))
-    differences = (cv2.norm(*channels, cv2.NORM_INF) for channels in combinations(cv2.split(sample), 2))
-    if max(differences) < 48 or np.median(small) < 128:  # inks without much colour, or light ones
-        return gray
-    ink = relative_ink(sample[::2, ::2])
-    is_hidden = (ink > 0.5) & (relative_ink(small[::2, ::2]) < 0.6 * ink)
-    if np.count_nonzero(is_hidden) <= 0.12 * np.count_nonzero(ink > 0.5):  # up to 0.1 on photographs in one ink
-        return gray
-    paper = np.maximum(np.median(sample, axis=(0, 1)), 1)
-    white = np.clip(np.arange(256)[:, np.newaxis] * (paper.max() / paper), 0, 255)  # as if the paper had no colour
-    return reduce(cv2.min, cv2.split(cv2.LUT(picture, np.rint(white).astype(np.uint8)[np.newaxis])))
+    to_one_channel = partial(cv2.cvtColor, code=cv2.COLOR_BGR2GRAY)
+    if spread.max() > 1.6 * cv2.meanStdDev(to_one_channel(sample))[1].item():
+        to_one_channel = partial(cv2.extractChannel, coi=int(spread.argmax()))
+    if hides_ink(to_one_channel(sample), sample):
+        return darkest_channel(picture, np.median(sample, axis=(0, 1)))
+    return to_one_channel(picture)
 
 
 def to_gray(picture: np.ndarray, channel: int | None = None) -> np.ndarray:
@@ -517,7 +530,7 @@ def to_gray(picture: np.ndarray, channel: int | None = None) -> np.ndarray:
     alpha = picture[:, :, 3] if picture.shape[2] == 4 else None
     if alpha is not None and np.mean(alpha > 127) < 0.5:
         return 255 - alpha
-    gray = contrast_channel(picture[:, :, :3]) if channel is None else np.ascontiguousarray(picture[:, :, channel])
+    gray = contrast_channel(picture[:, :, :3]) if channel is None else cv2.extractChannel(picture, channel)
     if alpha is None:
         return gray
     paper = np.median(gray[alpha > 127])
@@ -776,12 +789,13 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
         if not is_rectangle or min(width, height) < 20 or max(width, height) > 2 * min(width, height):
             continue
         x, y, w, h = cv2.boundingRect(hull)
-        tile = pad(cv2.fillConvexPoly(np.zeros((h, w), np.uint8), hull - (x, y), 1), 1)
-        tile = cv2.erode(tile, np.ones((5, 5), np.uint8))[1:-1, 1:-1] > 0  # without its grey rim
+        mask = cv2.fillConvexPoly(np.zeros((h, w), np.uint8), hull - (x, y), 1)
+        mask = cv2.erode(mask, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        is_inside = mask > 0  # without the tile's grey rim
         within = gray[y : y + h, x : x + w]
-        ground = np.median(within[tile])
+        ground = np.median(within[is_inside])
         if ground < paper - 64:
-            page[y : y + h, x : x + w][tile] = 255 - cv2.subtract(within, ground)[tile]
+            page[y : y + h, x : x + w][is_inside] = 255 - cv2.subtract(within, ground)[is_inside]
     return page
 
 
@@ -1054,6 +1068,11 @@ def is_level(box: Box, other: Box) -> bool:
     return other.y <= box.mid_y < other.bottom
 
 
+def is_beside(a: Box, b: Box) -> bool:
+    """Tell whether two boxes are side by side in one row: the middle of the less tall one is level with the other."""
+    return is_level(*sorted((a, b), key=lambda box: box.h))
+
+
 def is_on(box: Box, other: Box) -> bool:
     """Tell whether the middle of a box lies on another."""
     return other.x <= box.mid_x < other.right and is_level(box, other)
@@ -1321,6 +1340,16 @@ def cut_to_ink(ink: np.ndarray, x: int = 0, y: int = 0) -> Mark:
     return Mark(Box(int(x) + left, int(y) + top, w, h), ink[top : top + h, left : left + w])
 
 
+def cut_to_core(mark: Mark) -> Mark:
+    """Return a mark without its grey rim, its ink 0 and 1."""
+    return cut_to_ink(to_core(mark.ink), mark.box.x, mark.box.y)
+
+
+def is_full(core: Mark, least: float) -> bool:
+    """Tell whether a mark without its grey rim fills more than so large a share of its box, as a bar does."""
+    return np.count_nonzero(core.ink) > least * core.box.w * core.box.h
+
+
 def find_marks(strokes: np.ndarray) -> list[Mark]:
     """Return the connected pieces of strokes, those parted by less than half a stroke's width as one."""
     core = to_core(strokes)
@@ -1350,7 +1379,7 @@ def fills_edge(mark: Mark, shape: tuple[int, int]) -> bool:
 
     Seen from these sides, there is no paper before its ink, nor in between, as there is where a digit touches them.
     """
-    box, core = cut_to_ink(to_core(mark.ink), mark.box.x, mark.box.y)
+    box, core = cut_to_core(mark)
     away = box.x, box.y, shape[1] - box.right, shape[0] - box.bottom  # from the left, the top, the right, the bottom
     filled, is_along = np.zeros(core.shape, bool), False
     for turns in range(4):
@@ -1375,15 +1404,14 @@ def drop_edges(marks: list[Mark], shape: tuple[int, int], is_cut: bool) -> list[
         x, _, w, h = mark.box
         if is_cut or not (3 * w < h and w < 0.04 * side and min(x, shape[1] - x - w) < 0.04 * side):
             return False
-        box, core = cut_to_ink(to_core(mark.ink))
-        return np.count_nonzero(core) > 0.9 * box.w * box.h
+        return is_full(cut_to_core(mark), 0.9)
 
     return [mark for mark in marks if not (is_upright_bar(mark) or fills_edge(mark, shape))] or marks
 
 
 def find_disc(mark: Mark) -> Box | None:
     """Return the box of a mark's ink without its grey rim if it is a full disc, else None."""
-    box, core = cut_to_ink(to_core(mark.ink), mark.box.x, mark.box.y)
+    box, core = cut_to_core(mark)
     if not 0.7 * box.h < box.w < 1.4 * box.h:
         return None
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (box.w, box.h))
@@ -1396,26 +1424,34 @@ def drop_circles(marks: list[Mark]) -> list[Mark]:
     return [mark for mark in marks if not is_around(to_core(mark.ink), mark.box, boxes)]
 
 
-def trace_stroke(mark: Mark) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return how far down and across the middle of a stroke runs, in its heights; None if a mark is more than one."""
-    core = cut_to_ink(to_core(mark.ink)).ink > 0
+def fit_stroke(mark: Mark, degree: int) -> np.ndarray | None:
+    """Return the polynomial, highest power first, that tells how far across a stroke is from how far down it is.
+
+    Both are in heights of its mark; None where that is no single stroke or no such curve.
+    """
+    core = cut_to_core(mark).ink > 0
     height, width = core.shape
     left, right = core.argmax(axis=1), width - core[:, ::-1].argmax(axis=1)
     is_thin = np.count_nonzero(core, axis=1) == right - left  # one piece in each line
     if height < 8 or width > height or is_thin.mean() < 0.95:
         return None
-    return np.arange(height) / height, (left + right) / (2 * height)
+    down, across = np.arange(height) / height, (left + right) / (2 * height)
+    curve = np.polyfit(down, across, degree)
+    return curve if np.abs(across - np.polyval(curve, down)).mean() < 0.02 else None
 
 
 def find_bulge(mark: Mark) -> float:
     """Return how far a mark bulges to the right as a share of its height, below 0 to the left; 0 if it is no arc."""
-    if 2 * mark.box.w > mark.box.h or (stroke := trace_stroke(mark)) is None:
+    if 2 * mark.box.w > mark.box.h or (parabola := fit_stroke(mark, 2)) is None:
         return 0.0
-    down, across = stroke
-    parabola = np.polyfit(down, across, 2)
-    is_smooth = np.abs(across - np.polyval(parabola, down)).mean() < 0.02
     is_upright = abs(parabola[0] + parabola[1]) < 0.25  # from its upper to its lower end
-    return -parabola[0] / 4 if is_smooth and is_upright else 0.0
+    return -parabola[0] / 4 if is_upright else 0.0
+
+
+def find_slant(mark: Mark) -> float:
+    """Return how far a straight stroke leans to the right as a share of its height; 0 if it is none."""
+    line = fit_stroke(mark, 1)
+    return 0.0 if line is None else -line[0]
 
 
 def drop_parentheses(marks: list[Mark]) -> list[Mark]:
@@ -1502,8 +1538,7 @@ def is_split(a: Box, b: Box, marks: Iterable[Mark]) -> bool:
     height = max(a.bottom, b.bottom) - min(a.y, b.y)
     if across or down > 0.03 * height:
         return False
-    small, large = sorted((a, b), key=lambda box: box.h)
-    if is_level(small, large):  # side by side in one row
+    if is_beside(a, b):
         return False
     others = [mark.box.h for mark in marks if mark.box not in (a, b)]
     return not others or height < 1.3 * np.quantile(others, 0.75, method="higher")  # some may be of two rows that touch
@@ -1520,8 +1555,8 @@ def join(a: Mark, b: Mark) -> Mark:
     return Mark(Box(x, y, right - x, bottom - y), ink)
 
 
-def join_fragments(marks: list[Mark], size: tuple[int, int], halves: bool = True) -> list[Mark]:
-    """Join the fragments of broken digits: the bar over a 5, the halves of an 8, splinters beside a stroke.
+def join_fragments(marks: list[Mark], size: tuple[int, int], join_halves: bool) -> list[Mark]:
+    """Join the fragments of broken digits: the bar over a 5, splinters beside a stroke, perhaps the halves of an 8.
 
     What runs off the picture (width, height) is no fragment of what does not. Whatever else is low is dropped: a stop,
     a dash, an underline.
@@ -1537,7 +1572,7 @@ def join_fragments(marks: list[Mark], size: tuple[int, int], halves: bool = True
             if (is_at_edge(mark.box, size, 1) or not is_at_edge(fragment.box, size, 1))
             and (
                 belongs(fragment.box, mark.box, tallest)
-                or (halves and is_split(fragment.box, mark.box, chain(waiting, whole)))
+                or (join_halves and is_split(fragment.box, mark.box, chain(waiting, whole)))
             )
         ]
         if bodies:
@@ -1627,8 +1662,8 @@ def drop_bars(marks: list[Mark]) -> list[Mark]:
     """Drop upright bars that part digits or pictures side by side: all alike, taller than digits and between them."""
 
     def is_bar(mark: Mark) -> bool:
-        box, core = cut_to_ink(to_core(mark.ink))
-        return 3 * box.w < box.h and np.count_nonzero(core) > 0.95 * box.w * box.h
+        core = cut_to_core(mark)
+        return 3 * core.box.w < core.box.h and is_full(core, 0.95)
 
     def is_between(bar: Box) -> bool:
         level = [box for box in digits if is_level(box, bar)]
@@ -1685,7 +1720,7 @@ def is_winding_row(boxes: list[Box]) -> bool:
     A step between two and two boxes as tall may part numbers side by side; more than one turn, two rows out of line.
     """
     steps = [b.mid_y - a.mid_y for a, b in pairwise(boxes)]
-    is_step = [not is_level(*sorted(pair, key=lambda box: box.h)) for pair in pairwise(boxes)]
+    is_step = [not is_beside(a, b) for a, b in pairwise(boxes)]
     up_and_down = list(compress(steps, is_step))
     turns = sum(step * following < 0 for step, following in pairwise(up_and_down))
     shorter, taller = sorted((boxes[0].h, boxes[-1].h))
@@ -1704,6 +1739,20 @@ def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
     if is_winding_row([mark.box for mark in from_left]):
         return [from_left]
     return min((rows_along(slope, marks) for slope in (find_slope(marks), 0)), key=len)
+
+
+def drop_slashes(row: list[Mark]) -> list[Mark]:
+    """Drop the slashes of a date, e.g. 7/12/2026, which look like 1s: two alike, each taller than what is beside it."""
+    heights = [mark.box.h for mark in row]
+    tall = [i for i in range(1, len(row) - 1) if heights[i] > 1.05 * max(heights[i - 1], heights[i + 1])]
+    for i, j in combinations(tall, 2):
+        first, middle, last = i, j - i - 1, len(row) - j - 1  # how many digits; the year may come first
+        is_date = middle in {1, 2} and ((first in {1, 2} and last in {2, 4}) or (first == 4 and last in {1, 2}))
+        slants = find_slant(row[i]), find_slant(row[j])
+        alike = max(slants) - min(slants) < 0.3 and 0.75 < heights[i] / heights[j] < 1.33
+        if is_date and alike and min(slants) > 0.15:
+            return row[:i] + row[i + 1 : j] + row[j + 1 :]
+    return row
 
 
 def thicken(ink: np.ndarray) -> np.ndarray:
@@ -1745,29 +1794,6 @@ def fit_digit(ink: np.ndarray) -> np.ndarray:
 def to_digit(ink: np.ndarray) -> np.ndarray:
     """Make of the ink of one digit, (H, W) uint8, what the network reads: digit (28, 28) uint8."""
     return fit_digit(thicken(shrink(cut_to_ink(ink).ink, 2 * FINE)))
-
-
-def find_slant(mark: Mark) -> float:
-    """Return how far a straight stroke leans to the right as a share of its height; 0 if it is bent."""
-    if (stroke := trace_stroke(mark)) is None:
-        return 0.0
-    down, across = stroke
-    slope, start = np.polyfit(down, across, 1)
-    return -slope if np.abs(across - (start + slope * down)).mean() < 0.02 else 0.0
-
-
-def drop_slashes(row: list[Mark]) -> list[Mark]:
-    """Drop the slashes of a date, e.g. 7/12/2026, which look like 1s: two alike, each taller than what is beside it."""
-    heights = [mark.box.h for mark in row]
-    tall = [i for i in range(1, len(row) - 1) if heights[i] > 1.05 * max(heights[i - 1], heights[i + 1])]
-    for i, j in combinations(tall, 2):
-        first, middle, last = i, j - i - 1, len(row) - j - 1  # how many digits; the year may come first
-        is_date = middle in {1, 2} and ((first in {1, 2} and last in {2, 4}) or (first == 4 and last in {1, 2}))
-        slants = find_slant(row[i]), find_slant(row[j])
-        alike = max(slants) - min(slants) < 0.3 and 0.75 < heights[i] / heights[j] < 1.33
-        if is_date and alike and min(slants) > 0.15:
-            return row[:i] + row[i + 1 : j] + row[j + 1 :]
-    return row
 
 
 def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
@@ -1886,7 +1912,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
         if not marks:
             raise InputError(NOTHING_FOUND)
         marks = drop_specks(marks)
-        marks = [reduce(join, marks)] if one else join_fragments(marks, strokes.shape[::-1], not way.cut)
+        marks = [reduce(join, marks)] if one else join_fragments(marks, strokes.shape[::-1], join_halves=not way.cut)
         rows = [drop_slashes(row) for row in arrange_rows(marks)]
     except InputError as err:
         error = str(err)
@@ -3272,16 +3298,17 @@ def loses(other: Reading, first: Reading) -> bool:
     or of a colour, it must have all that was read with MIN_CONFIDENCE, but for 1s on the desk around the sheet and
     those that run off a page as rules do, and all tiles.
     """
-    way = other.page.way
+    way, size = other.page.way, first.page.size
     if not (way.sheet or way.tiles or way.channel is not None):
         return np.count_nonzero(find_certain(other.probs) != 1) < np.count_nonzero(find_certain(first.probs) != 1)
-    is_lacking = [not any(is_on(box, kept) or is_on(kept, box) for kept in other.boxes) for box in first.boxes]
-    boxes, probs = list(compress(first.boxes, is_lacking)), first.probs[is_lacking]
-    is_line = np.array([way.sheet or is_cut_off(box, first.page.size) for box in boxes], bool)
-    if len(find_certain(probs[~(is_line & (probs.argmax(axis=1) == 1))], MIN_CONFIDENCE)):
+    is_missing = [not any(is_on(box, kept) or is_on(kept, box) for kept in other.boxes) for box in first.boxes]
+    boxes, probs = list(compress(first.boxes, is_missing)), first.probs[is_missing]
+    may_be_line = np.array([way.sheet or is_cut_off(box, size) for box in boxes], bool) & (probs.argmax(axis=1) == 1)
+    if len(find_certain(probs[~may_be_line], MIN_CONFIDENCE)):
         return True
-    widest, tallest = max((box.w for box in other.boxes), default=0), max((box.h for box in other.boxes), default=0)
-    return way.tiles and any(box.w > widest and box.h > tallest for box in boxes)
+    widest = max((kept.w for kept in other.boxes), default=0)
+    tallest = max((kept.h for kept in other.boxes), default=0)
+    return way.tiles and any(box.w > widest and box.h > tallest for box in boxes)  # a tile
 
 
 def can_replace(first: Reading, other: Reading) -> bool:

@@ -113,8 +113,13 @@ def find_rows(page: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.diff((page > 0.5).any(axis=1), prepend=False, append=False)).reshape(-1, 2)
 
 
+def find_pieces(page: np.ndarray, reach: int) -> list[md.Box]:
+    """Return the boxes of the digits on a page, of pieces that are so near in pixels as one."""
+    return md.find_boxes(cv2.dilate((page > 0.3).astype(np.uint8), md.disc(reach)))
+
+
 def scan(picture: np.ndarray, rng: Rng) -> np.ndarray:
-    """Blur a picture (H, W) a little and add some noise, as a scanner does."""
+    """Blur a picture, (H, W) or (H, W, 3), a little and add some noise, as a scanner does."""
     return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, picture.shape)
 
 
@@ -457,18 +462,17 @@ def two_inks(page: np.ndarray, rng: Rng) -> np.ndarray:
     """Digits in inks of two colours, in turn, on light paper: (H, W, 3), BGR."""
     inks = [(40, 40, 40), (40, 40, 200), (180, 70, 40), (40, 140, 50), (30, 140, 240), (170, 60, 150), (160, 150, 20)]
     pens = rng.permutation(inks)[:2]
-    pieces = sorted(md.find_boxes(cv2.dilate((page > 0.3).astype(np.uint8), md.disc(9))), key=lambda box: box.mid_x)
+    pieces = sorted(find_pieces(page, 9), key=lambda box: box.mid_x)
     color = np.tile(pens[0], (*page.shape, 1))
     for x, y, w, h in pieces[1::2]:
         color[y : y + h, x : x + w] = pens[1]
-    picture = ink_on(np.array([232, 236, 238]), page[..., np.newaxis], color)
-    return cv2.GaussianBlur(picture, (0, 0), 1) + rng.normal(0, 2, picture.shape)
+    return scan(ink_on(np.array([232, 236, 238]), page[..., np.newaxis], color), rng)
 
 
 def tiled(page: np.ndarray, rng: Rng) -> np.ndarray:
     """Each digit light on a dark tile, or dark on a light one, as plots and cards on a desk show them."""
     page, tiles = np.pad(page, 60), np.zeros(np.array(page.shape) + 120, np.float32)
-    for box in md.find_boxes(cv2.dilate((page > 0.3).astype(np.uint8), md.disc(15))):
+    for box in find_pieces(page, 15):
         side = max(box.w, box.h)
         x, y = round(box.mid_x - side / 2), round(box.mid_y - side / 2)
         tiles[y : y + side, x : x + side] = 1

@@ -8,11 +8,9 @@ import cv2
 import numpy as np
 import pytest
 from conftest import read_one
-from draw_samples import STROKES, pen, plain, shaded, write
+from draw_samples import BLACK, STROKES, WHITE, pen, plain, shaded, write
 
 import mnist_digits as md
-
-BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def enlarged(digit, times=9):

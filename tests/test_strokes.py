@@ -8,11 +8,9 @@ import drawn
 import numpy as np
 import pytest
 from conftest import read_one
-from draw_samples import BLUE, PENCIL, STROKES, lined, pen, plain, shaded, write
+from draw_samples import BLACK, BLUE, PENCIL, STROKES, WHITE, lined, pen, plain, shaded, write
 
 import mnist_digits as md
-
-BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def gray_of(page):
