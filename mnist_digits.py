@@ -121,7 +121,7 @@ class Way(NamedTuple):
     blur: float = 0  # against the grain: standard deviation in hundredths of the picture's longer side
     linked: bool = False  # faint ink counts only where it is linked to stronger ink
     inverted: bool = False  # what `is_light_on_dark` takes for paper is ink, and the other way round
-    min_digits: int = 1  # with fewer, it replaces only a first reading without any
+    min_digits: int = 1  # with fewer, it replaces no other reading
     cut: bool = False  # marks that may be several digits are read in parts as well, halves one above the other apart
     sheet: bool = False  # the picture is cut to a sheet of paper, even if there may be writing around it
     hollow: bool = False  # the pen drew the outlines of digits, whose strokes are what these enclose
@@ -131,7 +131,6 @@ class Way(NamedTuple):
 
 
 PLAIN = Way("plain")
-SOFT = Way("soft", 0)  # all ink counts, however faint; for tiny pictures only, where every grey pixel matters
 FAINT_INK = Way("faint", 0.5, floor=4, cut=True)
 LINKED_INK = Way("linked", 0, floor=2.5, linked=True)
 CALM_INK = Way("calm", blur=1.2)
@@ -149,11 +148,10 @@ OTHER_WAYS = (
     Way("green tiles", tiles=True, channel=1),
     Way("inverted", inverted=True, min_digits=4),
     *(Way(name, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
-    SOFT,
 )
 ALONE_SIDE = 100  # pixels; a picture whose longer side is shorter holds a digit alone, which may fill it
 BEYOND_DOUBT = 0.95  # confidence from which digits are added though half of all are 1s: parts of letters reach less
-TINY_SIDE = 20  # pixels of the longer side of a tiny picture; on larger ones, soft was right no more often than wrong
+TINY_SIDE = 20  # pixels of the longer side of a tiny picture
 CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
 MARGIN = 0.2  # of evidence, by which another way has to be better than the first
 MOST_IN_DOUBT = 150  # marks; a page with more is not read again, for that would take seconds
@@ -799,6 +797,28 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
     return page
 
 
+def level_solids(gray: np.ndarray, paper: np.ndarray) -> np.ndarray:
+    """Return paper, (H, W) uint8, that covers what is too wide for a stroke up to its edges: discs, blots, cards.
+
+    Of these, dark islands in the paper, the closing leaves the corners that its square did not fit in as ink.
+    """
+    page = np.median(np.concatenate([paper[0], paper[-1], paper[:, 0], paper[:, -1]]))
+    is_dark = (paper < 0.8 * page).astype(np.uint8)
+    if not is_dark.any():  # a quick way out
+        return paper
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(is_dark)
+    for label in range(1, count):
+        *box, area = stats[label]
+        if area < gray.size / 50 or is_at_edge(Box(*box), gray.shape[::-1], 1):  # a shadow, the desk beside a sheet
+            continue
+        island = labels == label
+        level = np.median(paper[island])
+        solid = keep_linked(gray < (level + page) / 2, island).astype(np.uint8)
+        rim = cv2.dilate(solid, disc(max(gray.shape) / 50)) > 0
+        paper = np.where(rim, np.minimum(paper, np.maximum(gray, np.uint8(level))), paper)
+    return paper
+
+
 def to_ink(gray: np.ndarray, inverted: bool = False) -> np.ndarray:
     """Return the ink of a gray picture, (H, W) uint8: the share of the paper's light that the pen takes at each pixel.
 
@@ -816,6 +836,7 @@ def to_ink(gray: np.ndarray, inverted: bool = False) -> np.ndarray:
         calm = cv2.medianBlur(gray, 5)[edge : height - edge, edge : width - edge]  # without a frame or a scanner's rim
         calm = cv2.copyMakeBorder(calm, *[edge + 2 * reach] * 4, cv2.BORDER_REPLICATE)  # the light goes on outside
         paper = close_square(calm, 2 * reach + 1)
+    paper = level_solids(gray, paper)
     return cv2.divide(cv2.subtract(paper, gray), cv2.max(paper, DARKEST_PAPER), scale=255)
 
 
@@ -896,8 +917,6 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     InputError where nothing rises.
     """
     side = max(ink.shape)
-    if way == SOFT:
-        return cv2.convertScaleAbs(ink, alpha=255 / max(int(ink.max()), 1)), 0
     if way.blur:
         ink = cv2.GaussianBlur(ink, (0, 0), way.blur * max(side / 100, 0.5))
     counts = cv2.calcHist([ink], [0], None, [256], [0, 256]).ravel()
@@ -3331,8 +3350,7 @@ def can_replace(first: Reading, other: Reading) -> bool:
         mostly_ones = count > 1 and non_ones < len(ones)
         if mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT:
             return False
-    enough = not first.boxes or count >= other.page.way.min_digits
-    return enough and len(certain) >= 0.6 * count and not loses(other, first)
+    return count >= other.page.way.min_digits and len(certain) >= 0.6 * count and not loses(other, first)
 
 
 def extends(other: Reading, first: Reading) -> bool:
@@ -3369,13 +3387,12 @@ def open_again(picture: np.ndarray, reduction: int, first: Page, one: bool) -> l
     A sheet is looked at alone where it was not before.
     """
     gray = to_gray(picture)
-    small, is_tiny = shrink(gray, WORKING_SIDE), max(gray.shape) <= TINY_SIDE
+    small = shrink(gray, WORKING_SIDE)
     has_new_sheet = cut_to_sheet(small)[0] is small and cut_to_sheet(small, in_any_case=True)[0] is not small
     is_coloured = picture.ndim == 3 and not np.array_equal(picture[:, :, 0], picture[:, :, 2])
     pages = []
     for way in OTHER_WAYS:
-        is_possible = (has_new_sheet or not way.sheet) and (is_coloured or way.channel is None)
-        if is_possible and (is_tiny or way != SOFT):
+        if (has_new_sheet or not way.sheet) and (is_coloured or way.channel is None):
             channel = gray if way.channel is None else to_gray(picture, way.channel)
             pages.append(make_page(first.path, channel, reduction, one, way))
     return [page for page in pages if not np.array_equal(page.digits, first.digits)]

@@ -797,6 +797,26 @@ def test_one_takes_all_ink_for_one_digit(rng):
     assert len(digits_on(page, one=True)) == 1
 
 
+@pytest.mark.parametrize("corners", [4, 6, 60])
+@pytest.mark.parametrize("side", [28, 64, 200, 400])
+def test_a_filled_shape_is_no_digit(corners, side):
+    turns = np.arange(corners) * 2 * math.pi / corners + 0.2
+    for radius in (0.3, 0.4, 0.48):
+        outline = np.stack([np.cos(turns), np.sin(turns)], axis=1) * radius * side + side / 2
+        gray = cv2.fillPoly(np.full((side, side), 255, np.uint8), [np.rint(outline).astype(int)], 0)
+        assert set(read_one(gray).characters) <= {"?"}
+        assert set(read_one(255 - gray).characters) <= {"?"}
+
+
+def test_what_is_written_on_a_card_and_around_it_is_read(rng):
+    page = plain(600, 800)
+    card = cv2.boxPoints(((400, 300), (420, 300), 8)).astype(int)
+    cv2.fillPoly(page, [card], (150, 150, 150))
+    write(page, pen("4", 150, 12, rng), 350, 220, BLACK)
+    write(page, pen("7", 150, 12, rng), 30, 220, BLACK)
+    assert read_one(page).characters == "74"
+
+
 @pytest.mark.parametrize("kind", ["blank", "grain", "vignette", "texture"])
 def test_where_there_is_no_digit_none_is_found(kind, rng):
     page = {
