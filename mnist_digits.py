@@ -112,6 +112,9 @@ class InputError(Exception):
     """Something that was given cannot be used; the message says what, and the way out."""
 
 
+ALONE_SIDE = 100  # pixels; a picture whose longer side is shorter holds a digit alone, which may fill it
+
+
 class Way(NamedTuple):
     """A way to tell pen from paper. Where what one finds is in doubt, the others are tried."""
 
@@ -127,6 +130,8 @@ class Way(NamedTuple):
     hollow: bool = False  # the pen drew the outlines of digits, whose strokes are what these enclose
     tiles: bool = False  # only dark tiles on a light page, or light ones on a dark page, are looked at, inverted
     circled: bool = False  # a circle around digits is erased though all of them touch it
+    reach: float = 1 / 6  # how far from ink its paper is looked for, in longer sides of the picture
+    side: int = WORKING_SIDE  # to which a larger picture is shrunk
     channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: that of most contrast
 
 
@@ -147,9 +152,10 @@ OTHER_WAYS = (
     Way("tiles", tiles=True),
     Way("green tiles", tiles=True, channel=1),
     Way("inverted", inverted=True, min_digits=4),
+    Way("near", reach=1 / 32),
+    Way("alone", side=ALONE_SIDE - 1),
     *(Way(name, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
 )
-ALONE_SIDE = 100  # pixels; a picture whose longer side is shorter holds a digit alone, which may fill it
 BEYOND_DOUBT = 0.95  # confidence from which digits are added though half of all are 1s: parts of letters reach less
 TINY_SIDE = 20  # pixels of the longer side of a tiny picture
 CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
@@ -734,7 +740,7 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
 
     These are a wide median, which a shadow's edge leaves as it is, and compared by logarithms, for a shadow takes half
     of the light, a pen most of it. A deviation counts by the gradient around it, for strokes have edges and the spot of
-    a lamp has none. Where the skewness of all says little, the corners are paper.
+    a lamp has none. Where the skewness of all says little, ink may fill the picture as it does a small one.
     """
     if max(gray.shape) < ALONE_SIDE:
         return is_small_light_on_dark(gray)
@@ -748,7 +754,7 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     weight = cv2.blur(gradient, (5, 5))
     weight /= max(float(weight.sum()), 1e-6)
     skewness = float((weight * deviation**3).sum()) / max(float((weight * deviation**2).sum()), 1e-6) ** 1.5
-    return skewness > 0 if abs(skewness) > 0.5 else split_light(small)[1] < 0.5
+    return skewness > 0 if abs(skewness) > 1.2 else is_small_light_on_dark(downsample(gray, 64))
 
 
 def slide(extreme: np.ufunc, picture: np.ndarray, size: int) -> np.ndarray:
@@ -819,20 +825,20 @@ def level_solids(gray: np.ndarray, paper: np.ndarray) -> np.ndarray:
     return paper
 
 
-def to_ink(gray: np.ndarray, inverted: bool = False) -> np.ndarray:
+def to_ink(gray: np.ndarray, way: Way = PLAIN) -> np.ndarray:
     """Return the ink of a gray picture, (H, W) uint8: the share of the paper's light that the pen takes at each pixel.
 
     The paper is what a closing leaves: it fills strokes, which are narrower than a third of the picture, and follows
     vignettes and the edges of shadows. Paper darker than DARKEST_PAPER counts as that.
     """
-    if is_light_on_dark(gray) != inverted:
+    if is_light_on_dark(gray) != way.inverted:
         gray = 255 - gray
     side = max(gray.shape)
     if side < ALONE_SIDE:  # a digit may run along its edges
         paper = cv2.morphologyEx(gray, cv2.MORPH_CLOSE, np.ones((side // 2 | 1, side // 2 | 1), np.uint8))
     else:
         gray = cv2.GaussianBlur(gray, (0, 0), side / WORKING_SIDE)  # a camera's grain would lift the paper
-        (height, width), edge, reach = gray.shape, min(side // 100, min(gray.shape) // 4), side // 6
+        (height, width), edge, reach = gray.shape, min(side // 100, min(gray.shape) // 4), int(side * way.reach)
         calm = cv2.medianBlur(gray, 5)[edge : height - edge, edge : width - edge]  # without a frame or a scanner's rim
         calm = cv2.copyMakeBorder(calm, *[edge + 2 * reach] * 4, cv2.BORDER_REPLICATE)  # the light goes on outside
         paper = close_square(calm, 2 * reach + 1)
@@ -1112,7 +1118,7 @@ def is_around(core: np.ndarray, box: Box, boxes: Iterable[Box]) -> bool:
     is_straight = np.percentile(to_side, 95) < 0.12 * min(w, h)  # along the sides of its box
     hull, beyond = cv2.convexHull(cv2.findNonZero(core)), 0.25 * h if is_straight else -0.1 * h
     inside = [b for b in near if cv2.pointPolygonTest(hull, (b.mid_x - x, b.mid_y - y), True) > -beyond]
-    if max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0) < 0.3 * h:
+    if max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0) < 0.2 * h:
         return False
     angles = np.arctan2((down + 0.5) / h - 0.5, (across + 0.5) / w - 0.5)
     directions = len(np.unique((angles * 36 / math.pi).astype(int)))  # of about 72
@@ -1917,10 +1923,10 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     across the picture, open frames, the picture's edges, open circles, parentheses, bars between pictures, holes,
     printed lines, underlines, specks. Then fragments of broken digits are joined and the slashes of dates dropped.
     """
-    small = shrink(gray, WORKING_SIDE)
+    small = shrink(gray, way.side)
     small = keep_tiles(small) if way.tiles else small
     gray, area = cut_to_sheet(small, way.sheet)
-    ink = to_ink(gray, way.inverted)
+    ink = to_ink(gray, way)
     strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
     try:
         strokes, cleared = keep_strokes(ink, way)
@@ -1947,7 +1953,7 @@ def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way =
     `reduction` is by how much the picture itself is larger.
     """
     height, width = reduction * gray.shape[0], reduction * gray.shape[1]
-    small = shrink(gray, WORKING_SIDE)
+    small = shrink(gray, way.side)
     stages = find_digits(small, one, way)
     down, across = height / small.shape[0], width / small.shape[1]
     pieces, digits = [], []
@@ -1957,7 +1963,7 @@ def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way =
             pieces.append(Piece(scale_box(part.box, across, down), row_index, mark_index, start, end))
             digits.append(to_digit(part.ink))
     found = np.array(digits, np.uint8).reshape(-1, FIELD, FIELD)
-    thumbnail = shrink(small, 480)  # in a figure, more would not show
+    thumbnail = shrink(gray, 480)  # in a figure, more would not show
     return Page(path, thumbnail, (width, height), pieces, found, stages.error, stages.is_ink_left, way)
 
 
@@ -3284,23 +3290,35 @@ def evidence(reading: Reading) -> float:
 def is_in_doubt(reading: Reading) -> bool:
     """Tell whether a page is worth reading again: nothing, or something not certain, was found, or ink is left over.
 
-    So it is where a digit is far smaller than others, for it may be part of one, or where a band alone crosses a wide
-    page, for it may be the edge of a shadow or a window.
+    So it is where a digit is far smaller than others, for it may be part of one, where what was left out of a row may be
+    a shadow on a digit, or where a band alone crosses a wide page, for it may be the edge of a shadow or a window.
     """
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
     heights, first, (width, height) = [box.h for box in reading.boxes], reading.boxes[0], reading.page.size
     doubtful = reading.page.is_ink_left or reading.confidence < REREAD_BELOW or min(heights) < 0.6 * max(heights)
+    left_out = {piece.box for piece in reading.page.pieces} - set(reading.boxes)
+    is_gap = any(
+        is_beside(box, kept) and box.h > 0.6 * kept.h and box.w > 0.4 * box.h
+        for box, kept in product(left_out, reading.boxes)
+    )
     is_band = width > ALONE_SIDE and len(heights) == 1 and first.h > 0.75 * height and first.w < 0.5 * width
-    return (doubtful or is_band) and len(heights) <= MOST_IN_DOUBT
+    return (doubtful or is_band or is_gap) and len(heights) <= MOST_IN_DOUBT
 
 
 def downweight(probs: np.ndarray) -> np.ndarray:
     """Return the probs (N, 10) of a page, less certain where most marks are no digits: then the rest hardly are.
 
-    A mark counts as a digit in part from a confidence of 0.2, wholly from 0.95.
+    A mark counts as a digit in part from a confidence of 0.2, wholly from 0.95. Where there is one that is most likely
+    none, 0s and 1s count two thirds, for rings and strokes that are no digits look like these.
     """
-    share = np.mean(np.clip((probs.max(axis=1) - 0.2) / 0.75, 0, 1)) if len(probs) > 1 else 1
+    if len(probs) < 2:
+        return probs
+    confidence = probs.max(axis=1)
+    counts = np.clip((confidence - 0.2) / 0.75, 0, 1)
+    if confidence.min() < MIN_CONFIDENCE:
+        counts[probs.argmax(axis=1) < 2] *= 2 / 3
+    share = counts.mean()
     return probs if share >= 0.5 else share / 2 * probs + (1 - share / 2) / 10
 
 
@@ -3315,15 +3333,15 @@ def loses(other: Reading, first: Reading) -> bool:
 
     Of all ink, it must have as many certain digits other than 1, for a 1 may be part of another. Of a sheet, of tiles
     or of a colour, it must have all that was read with MIN_CONFIDENCE, but for 1s on the desk around the sheet and
-    those that run off a page as rules do, and all tiles.
+    those that run off a page as rules do, and all tiles. With paper looked for near by, it must have all marks.
     """
-    way, size = other.page.way, first.page.size
-    if not (way.sheet or way.tiles or way.channel is not None):
+    way, size, is_near = other.page.way, first.page.size, other.page.way.reach < PLAIN.reach
+    if not (way.sheet or way.tiles or way.channel is not None or is_near):
         return np.count_nonzero(find_certain(other.probs) != 1) < np.count_nonzero(find_certain(first.probs) != 1)
     is_missing = [not any(is_on(box, kept) or is_on(kept, box) for kept in other.boxes) for box in first.boxes]
     boxes, probs = list(compress(first.boxes, is_missing)), first.probs[is_missing]
     may_be_line = np.array([way.sheet or is_cut_off(box, size) for box in boxes], bool) & (probs.argmax(axis=1) == 1)
-    if len(find_certain(probs[~may_be_line], MIN_CONFIDENCE)):
+    if len(find_certain(probs[~may_be_line], MIN_CONFIDENCE)) or (is_near and boxes):
         return True
     widest = max((kept.w for kept in other.boxes), default=0)
     tallest = max((kept.h for kept in other.boxes), default=0)
@@ -3333,24 +3351,31 @@ def loses(other: Reading, first: Reading) -> bool:
 def can_replace(first: Reading, other: Reading) -> bool:
     """Tell whether another reading may take the place of the first: it is mostly certain and loses no certain digit.
 
-    Where digits are added, the certain ones other than 1 must outnumber the 1s, for a piece of any stroke looks like
-    one; a tie, or a 1 alone, will do if the 1s are narrow and tall, do not run off the page and all is beyond doubt.
+    1s that are new, unless outnumbered, must be narrow and tall and not run off the page, for a piece of any stroke
+    looks like one. Where digits are added, 1s may be as many as others, or one alone, only if all is beyond doubt.
     """
-    certain, count = find_certain(other.probs), len(other.boxes)
+    way, size, count, certain = other.page.way, other.page.size, len(other.boxes), find_certain(other.probs)
     non_ones, ones = np.count_nonzero(certain != 1), list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
-    if other.page.way.circled and not non_ones:  # a stroke in a circle may be the hand of a clock
+    if count < way.min_digits or len(certain) < 0.6 * count or loses(other, first):
         return False
-    if other.page.way.tiles and count == len(ones) == 1 and any(box.h > 1.2 * box.w for box in first.boxes):
+    if (way.circled or way.reach < PLAIN.reach) and not np.any(certain > 1):
+        return False  # rings and strokes in a circle or a pattern are hardly 0s and 1s
+    if way.tiles and count == len(ones) == 1 and any(box.h > 1.2 * box.w for box in first.boxes):
         return False  # it may be the hole of a 0 that is all corners
-    if count > len(first.boxes) and non_ones <= len(ones):
+    if way.side < ALONE_SIDE and (count > 1 or max(side for box in other.boxes for side in box[2:]) < 0.8 * max(size)):
+        return False  # no digit alone that fills its picture
+    if non_ones <= len(ones):
         tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # in heights; a lone 1 may lean
+        known = [box for box, probs in zip(first.boxes, first.probs, strict=True) if probs.argmax() == 1]
         are_plain = all(
-            box.w < widest * box.h and box.h > 0.75 * tallest and not is_cut_off(box, other.page.size) for box in ones
+            box.w < widest * box.h and box.h > 0.75 * tallest and not is_cut_off(box, size)
+            for box in ones
+            if not any(is_on(box, one) or is_on(one, box) for one in known)
         )
         mostly_ones = count > 1 and non_ones < len(ones)
-        if mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT:
+        if not are_plain or (count > len(first.boxes) and (mostly_ones or other.confidence < BEYOND_DOUBT)):
             return False
-    return count >= other.page.way.min_digits and len(certain) >= 0.6 * count and not loses(other, first)
+    return True
 
 
 def extends(other: Reading, first: Reading) -> bool:
@@ -3392,7 +3417,10 @@ def open_again(picture: np.ndarray, reduction: int, first: Page, one: bool) -> l
     is_coloured = picture.ndim == 3 and not np.array_equal(picture[:, :, 0], picture[:, :, 2])
     pages = []
     for way in OTHER_WAYS:
-        if (has_new_sheet or not way.sheet) and (is_coloured or way.channel is None):
+        is_possible = (has_new_sheet or not way.sheet) and (is_coloured or way.channel is None)
+        if is_possible and (
+            max(small.shape) > 2 * ALONE_SIDE or way.reach == PLAIN.reach
+        ):  # else strokes would be paper
             channel = gray if way.channel is None else to_gray(picture, way.channel)
             pages.append(make_page(first.path, channel, reduction, one, way))
     return [page for page in pages if not np.array_equal(page.digits, first.digits)]
