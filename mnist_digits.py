@@ -1683,6 +1683,19 @@ def drop_dividers(marks: list[Mark]) -> list[Mark]:
     return [mark for mark in marks if not is_divider(mark)]
 
 
+def drop_bar_codes(marks: list[Mark]) -> list[Mark]:
+    """Drop narrow marks side by side, five or more, whose ends are level as those of 1s by hand never are."""
+
+    def is_next(bars: list[Box], box: Box) -> bool:
+        last = bars[-1]
+        is_as_tall = max(abs(last.y - box.y), abs(last.bottom - box.bottom)) <= 0.02 * box.h + 1
+        return is_as_tall and box_distance(last, box)[0] < 0.4 * box.h
+
+    bars = sorted((mark.box for mark in marks if 2 * mark.box.w < mark.box.h), key=lambda box: box.x)
+    codes = {box for code in group_items(bars, is_next) if len(code) > 4 for box in code}
+    return [mark for mark in marks if mark.box not in codes]
+
+
 def drop_bars(marks: list[Mark]) -> list[Mark]:
     """Drop upright bars that part digits or pictures side by side: all alike, taller than digits and between them."""
 
@@ -1920,8 +1933,8 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     """Find the digits on a gray picture in a way; with `one`, take all ink for a single one.
 
     What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, frames and circles, lines
-    across the picture, open frames, the picture's edges, open circles, parentheses, bars between pictures, holes,
-    printed lines, underlines, specks. Then fragments of broken digits are joined and the slashes of dates dropped.
+    across the picture, open frames, the picture's edges, open circles, parentheses, bar codes, bars between pictures,
+    holes, printed lines, underlines, specks. Then fragments of broken digits are joined and the slashes of dates dropped.
     """
     small = shrink(gray, way.side)
     small = keep_tiles(small) if way.tiles else small
@@ -1932,7 +1945,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
         strokes, cleared = keep_strokes(ink, way)
         strokes, had_frame = (fill_hollow(strokes), False) if way.hollow else erase_form(strokes, way.circled)
         marks = drop_edges(find_marks(strokes), strokes.shape, is_cut=gray is not small)
-        marks = drop_form(drop_holes(marks if one else drop_bars(drop_parentheses(drop_circles(marks)))))
+        marks = drop_form(drop_holes(marks if one else drop_bars(drop_bar_codes(drop_parentheses(drop_circles(marks))))))
         marks = drop_underlines(drop_dividers(marks) if had_frame else marks)
         if not marks:
             raise InputError(NOTHING_FOUND)
@@ -3290,8 +3303,8 @@ def evidence(reading: Reading) -> float:
 def is_in_doubt(reading: Reading) -> bool:
     """Tell whether a page is worth reading again: nothing, or something not certain, was found, or ink is left over.
 
-    So it is where a digit is far smaller than others, for it may be part of one, where what was left out of a row may be
-    a shadow on a digit, or where a band alone crosses a wide page, for it may be the edge of a shadow or a window.
+    So it is where a digit is far smaller than others, for it may be part of one, where what was left out of a row may
+    be a shadow on a digit, or where a band alone crosses a wide page, for it may be the edge of a shadow or a window.
     """
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
