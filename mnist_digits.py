@@ -1934,7 +1934,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
 
     What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, frames and circles, lines
     across the picture, open frames, the picture's edges, open circles, parentheses, bar codes, bars between pictures,
-    holes, printed lines, underlines, specks. Then fragments of broken digits are joined and the slashes of dates dropped.
+    holes, printed lines, underlines, specks. Then fragments of broken digits are joined and slashes of dates dropped.
     """
     small = shrink(gray, way.side)
     small = keep_tiles(small) if way.tiles else small
@@ -1945,7 +1945,9 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
         strokes, cleared = keep_strokes(ink, way)
         strokes, had_frame = (fill_hollow(strokes), False) if way.hollow else erase_form(strokes, way.circled)
         marks = drop_edges(find_marks(strokes), strokes.shape, is_cut=gray is not small)
-        marks = drop_form(drop_holes(marks if one else drop_bars(drop_bar_codes(drop_parentheses(drop_circles(marks))))))
+        marks = drop_form(
+            drop_holes(marks if one else drop_bars(drop_bar_codes(drop_parentheses(drop_circles(marks)))))
+        )
         marks = drop_underlines(drop_dividers(marks) if had_frame else marks)
         if not marks:
             raise InputError(NOTHING_FOUND)

@@ -108,6 +108,30 @@ def test_a_bold_and_soft_digit_that_fills_its_picture_is_read(side, data, tmp_pa
     assert np.mean(np.array(texts) == data.y_test[::10].astype(str)) >= 0.9
 
 
+@pytest.mark.parametrize("side", [120, 300])
+def test_a_digit_cut_out_along_its_ink_is_read(side, data):
+    pages = []
+    for digit in data.x_test[::10]:
+        x, y, w, h = cv2.boundingRect((digit > 64).astype(np.uint8))
+        scale = side / max(w, h)
+        pages.append(cv2.resize(digit[y : y + h, x : x + w], None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC))
+    texts = [reading.text for reading in md.read_pictures(pages)]
+    assert np.mean(np.array(texts) == data.y_test[::10].astype(str)) >= 0.95
+
+
+def test_a_narrow_shadow_hides_no_digit(data, tmp_path):
+    texts = []
+    for number in range(0, 200, 10):
+        digits = data.x_test[number:1000:250]  # four of different labels
+        page = 230 - 0.8 * cv2.resize(np.hstack(digits), None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC)
+        page = np.pad(page, 40, constant_values=230)
+        page[100:, 300:380] *= 0.5  # over the second or third
+        page = cv2.GaussianBlur(page.clip(0, 255), (0, 0), 1.5).astype(np.uint8)
+        text = "".join(map(str, data.y_test[number:1000:250]))
+        texts.append(read(tmp_path / "shadow.png", page).characters == text)
+    assert np.mean(texts) >= 0.8
+
+
 @pytest.mark.parametrize("text", ["1735", "3571"])
 def test_a_1_at_the_edge_of_a_picture_is_read_in_its_row(text, data, tmp_path):
     cells = np.zeros((28, 0), np.uint8)

@@ -446,6 +446,15 @@ def test_a_circle_around_a_digit_is_dropped(label, rng):
     assert_alike(page, drawn)
 
 
+@pytest.mark.parametrize("label", ["2", "5", "7"])
+def test_a_bold_ring_around_a_small_digit_is_dropped(label, rng):
+    page = plain(400, 400)
+    drawn = pen(label, 76, 10, rng, slant=0)
+    write(page, drawn, 200 - drawn.shape[1] // 2, 200 - drawn.shape[0] // 2, BLACK)
+    cv2.circle(page, (200, 200), 140, BLACK, 48)
+    assert read_one(page).text == label
+
+
 def test_a_0_with_a_stroke_in_it_is_no_circle_around_a_1():
     page = plain(300, 300)
     cv2.ellipse(page, (150, 150), (65, 100), 0, 0, 360, BLACK, 12)
@@ -795,6 +804,16 @@ def test_one_takes_all_ink_for_one_digit(rng):
     write(page, pen("1", 120, 8, rng), 160, 40, BLACK)
     assert len(digits_on(page)) == 2
     assert len(digits_on(page, one=True)) == 1
+
+
+def test_the_bars_of_a_bar_code_are_no_1s(rng):
+    page = plain(300, 700)
+    write(page, pen("4", 120, 12, rng), 60, 90, BLACK)
+    x = 300
+    for width in rng.integers(4, 24, 14):
+        page[60:240, x : x + width] = 0
+        x += width + int(rng.integers(6, 20))
+    assert read_one(page).text == "4"
 
 
 @pytest.mark.parametrize("corners", [4, 6, 60])
