@@ -130,8 +130,9 @@ class Way(NamedTuple):
     hollow: bool = False  # the pen drew the outlines of digits, whose strokes are what these enclose
     tiles: bool = False  # only dark tiles on a light page, or light ones on a dark page, are looked at, inverted
     circled: bool = False  # a circle around digits is erased though all of them touch it
-    reach: float = 1 / 6  # how far from ink its paper is looked for, in longer sides of the picture
-    side: int = WORKING_SIDE  # to which a larger picture is shrunk
+    near: bool = False  # paper is looked for close to ink, as in a narrow shadow
+    alone: bool = False  # the picture is shrunk, for on a small one a digit alone may fill it
+    min_side: int = 0  # of a picture's longer side; on a smaller one, it is not tried
     channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: that of most contrast
 
 
@@ -152,8 +153,8 @@ OTHER_WAYS = (
     Way("tiles", tiles=True),
     Way("green tiles", tiles=True, channel=1),
     Way("inverted", inverted=True, min_digits=4),
-    Way("near", reach=1 / 32),
-    Way("alone", side=ALONE_SIDE - 1),
+    Way("near", near=True, min_side=2 * ALONE_SIDE),  # where so close is still wider than a thin pen
+    Way("alone", alone=True, min_side=ALONE_SIDE),
     *(Way(name, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
 )
 BEYOND_DOUBT = 0.95  # confidence from which digits are added though half of all are 1s: parts of letters reach less
@@ -754,7 +755,9 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     weight = cv2.blur(gradient, (5, 5))
     weight /= max(float(weight.sum()), 1e-6)
     skewness = float((weight * deviation**3).sum()) / max(float((weight * deviation**2).sum()), 1e-6) ** 1.5
-    return skewness > 0 if abs(skewness) > 1.2 else is_small_light_on_dark(downsample(gray, 64))
+    if abs(skewness) > 1.2:  # below it, the small rule was right more often, where ink fills the picture always
+        return skewness > 0
+    return is_small_light_on_dark(downsample(gray, 64))
 
 
 def slide(extreme: np.ufunc, picture: np.ndarray, size: int) -> np.ndarray:
@@ -804,23 +807,24 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
 
 
 def level_solids(gray: np.ndarray, paper: np.ndarray) -> np.ndarray:
-    """Return paper, (H, W) uint8, that covers what is too wide for a stroke up to its edges: discs, blots, cards.
+    """Return paper, (H, W) uint8, that covers what is too wide for a stroke up to its edges: discs, cards, shadows.
 
     Of these, dark islands in the paper, the closing leaves the corners that its square did not fit in as ink.
     """
-    page = np.median(np.concatenate([paper[0], paper[-1], paper[:, 0], paper[:, -1]]))
-    is_dark = (paper < 0.8 * page).astype(np.uint8)
+    light = np.median(np.concatenate([paper[0], paper[-1], paper[:, 0], paper[:, -1]]))  # around all islands
+    is_dark = (paper < 0.8 * light).astype(np.uint8)  # grain and uneven light take less
     if not is_dark.any():  # a quick way out
         return paper
     count, labels, stats, _ = cv2.connectedComponentsWithStats(is_dark)
     for label in range(1, count):
         *box, area = stats[label]
-        if area < gray.size / 50 or is_at_edge(Box(*box), gray.shape[::-1], 1):  # a shadow, the desk beside a sheet
+        is_small = area < gray.size / 50  # the closing's square alone is larger
+        if is_small or is_at_edge(Box(*box), gray.shape[::-1], 1):  # the desk beside a sheet, a vignette
             continue
         island = labels == label
         level = np.median(paper[island])
-        solid = keep_linked(gray < (level + page) / 2, island).astype(np.uint8)
-        rim = cv2.dilate(solid, disc(max(gray.shape) / 50)) > 0
+        solid = keep_linked(gray < (level + light) / 2, island).astype(np.uint8)
+        rim = cv2.dilate(solid, disc(max(gray.shape) / 50)) > 0  # with its soft edge
         paper = np.where(rim, np.minimum(paper, np.maximum(gray, np.uint8(level))), paper)
     return paper
 
@@ -838,7 +842,11 @@ def to_ink(gray: np.ndarray, way: Way = PLAIN) -> np.ndarray:
         paper = cv2.morphologyEx(gray, cv2.MORPH_CLOSE, np.ones((side // 2 | 1, side // 2 | 1), np.uint8))
     else:
         gray = cv2.GaussianBlur(gray, (0, 0), side / WORKING_SIDE)  # a camera's grain would lift the paper
-        (height, width), edge, reach = gray.shape, min(side // 100, min(gray.shape) // 4), int(side * way.reach)
+        (height, width), edge, reach = (
+            gray.shape,
+            min(side // 100, min(gray.shape) // 4),
+            side // (32 if way.near else 6),
+        )
         calm = cv2.medianBlur(gray, 5)[edge : height - edge, edge : width - edge]  # without a frame or a scanner's rim
         calm = cv2.copyMakeBorder(calm, *[edge + 2 * reach] * 4, cv2.BORDER_REPLICATE)  # the light goes on outside
         paper = close_square(calm, 2 * reach + 1)
@@ -1117,8 +1125,9 @@ def is_around(core: np.ndarray, box: Box, boxes: Iterable[Box]) -> bool:
     to_side = np.minimum.reduce([across, w - 1 - across, down, h - 1 - down])
     is_straight = np.percentile(to_side, 95) < 0.12 * min(w, h)  # along the sides of its box
     hull, beyond = cv2.convexHull(cv2.findNonZero(core)), 0.25 * h if is_straight else -0.1 * h
+    least = min(0.3 * h, 0.35 * (h - 2 * stroke_width(core)))  # in a bold ring, there is less room for others
     inside = [b for b in near if cv2.pointPolygonTest(hull, (b.mid_x - x, b.mid_y - y), True) > -beyond]
-    if max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0) < 0.2 * h:
+    if max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0) < least:
         return False
     angles = np.arctan2((down + 0.5) / h - 0.5, (across + 0.5) / w - 0.5)
     directions = len(np.unique((angles * 36 / math.pi).astype(int)))  # of about 72
@@ -1684,16 +1693,20 @@ def drop_dividers(marks: list[Mark]) -> list[Mark]:
 
 
 def drop_bar_codes(marks: list[Mark]) -> list[Mark]:
-    """Drop narrow marks side by side, five or more, whose ends are level as those of 1s by hand never are."""
+    """Drop narrow marks side by side, five or more, whose ends are level and whose widths are not, as 1s never are."""
 
     def is_next(bars: list[Box], box: Box) -> bool:
         last = bars[-1]
-        is_as_tall = max(abs(last.y - box.y), abs(last.bottom - box.bottom)) <= 0.02 * box.h + 1
+        is_as_tall = max(abs(last.y - box.y), abs(last.bottom - box.bottom)) <= 0.02 * box.h + 1  # a pixel of blur
         return is_as_tall and box_distance(last, box)[0] < 0.4 * box.h
 
     bars = sorted((mark.box for mark in marks if 2 * mark.box.w < mark.box.h), key=lambda box: box.x)
-    codes = {box for code in group_items(bars, is_next) if len(code) > 4 for box in code}
-    return [mark for mark in marks if mark.box not in codes]
+    codes = [
+        code
+        for code in group_items(bars, is_next)
+        if len(code) > 4 and max(box.w for box in code) > 2.5 * min(box.w for box in code)
+    ]
+    return [mark for mark in marks if not any(mark.box in code for code in codes)]
 
 
 def drop_bars(marks: list[Mark]) -> list[Mark]:
@@ -1936,7 +1949,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     across the picture, open frames, the picture's edges, open circles, parentheses, bar codes, bars between pictures,
     holes, printed lines, underlines, specks. Then fragments of broken digits are joined and slashes of dates dropped.
     """
-    small = shrink(gray, way.side)
+    small = shrink(gray, ALONE_SIDE - 1 if way.alone else WORKING_SIDE)
     small = keep_tiles(small) if way.tiles else small
     gray, area = cut_to_sheet(small, way.sheet)
     ink = to_ink(gray, way)
@@ -1968,7 +1981,7 @@ def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way =
     `reduction` is by how much the picture itself is larger.
     """
     height, width = reduction * gray.shape[0], reduction * gray.shape[1]
-    small = shrink(gray, way.side)
+    small = shrink(gray, ALONE_SIDE - 1 if way.alone else WORKING_SIDE)
     stages = find_digits(small, one, way)
     down, across = height / small.shape[0], width / small.shape[1]
     pieces, digits = [], []
@@ -3324,15 +3337,15 @@ def is_in_doubt(reading: Reading) -> bool:
 def downweight(probs: np.ndarray) -> np.ndarray:
     """Return the probs (N, 10) of a page, less certain where most marks are no digits: then the rest hardly are.
 
-    A mark counts as a digit in part from a confidence of 0.2, wholly from 0.95. Where there is one that is most likely
-    none, 0s and 1s count two thirds, for rings and strokes that are no digits look like these.
+    A mark counts as a digit in part from a confidence of 0.2, wholly from 0.95. Where one is most likely none and all
+    that is certain are 0s, or 1s, these count two thirds, for many rings and strokes look like them.
     """
     if len(probs) < 2:
         return probs
-    confidence = probs.max(axis=1)
+    confidence, digits = probs.max(axis=1), probs.argmax(axis=1)
     counts = np.clip((confidence - 0.2) / 0.75, 0, 1)
-    if confidence.min() < MIN_CONFIDENCE:
-        counts[probs.argmax(axis=1) < 2] *= 2 / 3
+    if confidence.min() < MIN_CONFIDENCE and set(digits[confidence >= REREAD_BELOW]) in ({0}, {1}):
+        counts[digits < 2] *= 2 / 3
     share = counts.mean()
     return probs if share >= 0.5 else share / 2 * probs + (1 - share / 2) / 10
 
@@ -3350,13 +3363,13 @@ def loses(other: Reading, first: Reading) -> bool:
     or of a colour, it must have all that was read with MIN_CONFIDENCE, but for 1s on the desk around the sheet and
     those that run off a page as rules do, and all tiles. With paper looked for near by, it must have all marks.
     """
-    way, size, is_near = other.page.way, first.page.size, other.page.way.reach < PLAIN.reach
-    if not (way.sheet or way.tiles or way.channel is not None or is_near):
+    way, size = other.page.way, first.page.size
+    if not (way.sheet or way.tiles or way.near or way.channel is not None):
         return np.count_nonzero(find_certain(other.probs) != 1) < np.count_nonzero(find_certain(first.probs) != 1)
     is_missing = [not any(is_on(box, kept) or is_on(kept, box) for kept in other.boxes) for box in first.boxes]
     boxes, probs = list(compress(first.boxes, is_missing)), first.probs[is_missing]
     may_be_line = np.array([way.sheet or is_cut_off(box, size) for box in boxes], bool) & (probs.argmax(axis=1) == 1)
-    if len(find_certain(probs[~may_be_line], MIN_CONFIDENCE)) or (is_near and boxes):
+    if len(find_certain(probs[~may_be_line], MIN_CONFIDENCE)) or (way.near and boxes):
         return True
     widest = max((kept.w for kept in other.boxes), default=0)
     tallest = max((kept.h for kept in other.boxes), default=0)
@@ -3366,29 +3379,29 @@ def loses(other: Reading, first: Reading) -> bool:
 def can_replace(first: Reading, other: Reading) -> bool:
     """Tell whether another reading may take the place of the first: it is mostly certain and loses no certain digit.
 
-    1s that are new, unless outnumbered, must be narrow and tall and not run off the page, for a piece of any stroke
-    looks like one. Where digits are added, 1s may be as many as others, or one alone, only if all is beyond doubt.
+    A piece of any stroke looks like a 1: unless they are outnumbered by others, no 1 that is new may run off the page
+    and, where digits are added, there may be only as many as others, or one alone, all narrow, tall and beyond doubt.
     """
     way, size, count, certain = other.page.way, other.page.size, len(other.boxes), find_certain(other.probs)
     non_ones, ones = np.count_nonzero(certain != 1), list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
     if count < way.min_digits or len(certain) < 0.6 * count or loses(other, first):
         return False
-    if (way.circled or way.reach < PLAIN.reach) and not np.any(certain > 1):
+    if (way.circled or way.near) and not np.any(certain > 1):
         return False  # rings and strokes in a circle or a pattern are hardly 0s and 1s
     if way.tiles and count == len(ones) == 1 and any(box.h > 1.2 * box.w for box in first.boxes):
         return False  # it may be the hole of a 0 that is all corners
-    if way.side < ALONE_SIDE and (count > 1 or max(side for box in other.boxes for side in box[2:]) < 0.8 * max(size)):
-        return False  # no digit alone that fills its picture
+    fills_picture = max(max(box.w, box.h) for box in other.boxes) > 0.8 * max(size)
+    if way.alone and (count > 1 or not fills_picture or len(find_certain(first.probs))):
+        return False
     if non_ones <= len(ones):
-        tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # in heights; a lone 1 may lean
         known = [box for box, probs in zip(first.boxes, first.probs, strict=True) if probs.argmax() == 1]
-        are_plain = all(
-            box.w < widest * box.h and box.h > 0.75 * tallest and not is_cut_off(box, size)
-            for box in ones
-            if not any(is_on(box, one) or is_on(one, box) for one in known)
-        )
+        is_new = [not any(is_on(box, one) or is_on(one, box) for one in known) for box in ones]
+        if any(is_cut_off(box, size) for box in compress(ones, is_new)):
+            return False
+        tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # in heights; a lone 1 may lean
+        are_plain = all(box.w < widest * box.h and box.h > 0.75 * tallest for box in ones)
         mostly_ones = count > 1 and non_ones < len(ones)
-        if not are_plain or (count > len(first.boxes) and (mostly_ones or other.confidence < BEYOND_DOUBT)):
+        if count > len(first.boxes) and (mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT):
             return False
     return True
 
@@ -3433,9 +3446,7 @@ def open_again(picture: np.ndarray, reduction: int, first: Page, one: bool) -> l
     pages = []
     for way in OTHER_WAYS:
         is_possible = (has_new_sheet or not way.sheet) and (is_coloured or way.channel is None)
-        if is_possible and (
-            max(small.shape) > 2 * ALONE_SIDE or way.reach == PLAIN.reach
-        ):  # else strokes would be paper
+        if is_possible and max(gray.shape) >= way.min_side:
             channel = gray if way.channel is None else to_gray(picture, way.channel)
             pages.append(make_page(first.path, channel, reduction, one, way))
     return [page for page in pages if not np.array_equal(page.digits, first.digits)]
