@@ -741,7 +741,7 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
 
     These are a wide median, which a shadow's edge leaves as it is, and compared by logarithms, for a shadow takes half
     of the light, a pen most of it. A deviation counts by the gradient around it, for strokes have edges and the spot of
-    a lamp has none. Where the skewness of all says little, ink may fill the picture as it does a small one.
+    a lamp has none.
     """
     if max(gray.shape) < ALONE_SIDE:
         return is_small_light_on_dark(gray)
@@ -755,9 +755,13 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     weight = cv2.blur(gradient, (5, 5))
     weight /= max(float(weight.sum()), 1e-6)
     skewness = float((weight * deviation**3).sum()) / max(float((weight * deviation**2).sum()), 1e-6) ** 1.5
-    if abs(skewness) > 1.2:  # below it, the small rule was right more often, where ink fills the picture always
-        return skewness > 0
-    return is_small_light_on_dark(downsample(gray, 64))
+    if abs(skewness) < 1.2:  # ink may fill the picture as it does a small one, unless it is too wide for strokes
+        small = downsample(gray, 64)
+        light_on_dark, (light, _) = is_small_light_on_dark(small), split_light(small)
+        radius = cv2.distanceTransform(light if light_on_dark else 1 - light, cv2.DIST_L2, 5).max()
+        if radius < 0.2 * max(small.shape):
+            return light_on_dark
+    return skewness > 0
 
 
 def slide(extreme: np.ufunc, picture: np.ndarray, size: int) -> np.ndarray:
@@ -3446,6 +3450,7 @@ def open_again(picture: np.ndarray, reduction: int, first: Page, one: bool) -> l
     pages = []
     for way in OTHER_WAYS:
         is_possible = (has_new_sheet or not way.sheet) and (is_coloured or way.channel is None)
+        is_possible = is_possible and not (has_new_sheet and way.near)  # for the edge of a sheet is a stroke, too
         if is_possible and max(gray.shape) >= way.min_side:
             channel = gray if way.channel is None else to_gray(picture, way.channel)
             pages.append(make_page(first.path, channel, reduction, one, way))
