@@ -1962,9 +1962,9 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
         strokes, cleared = keep_strokes(ink, way)
         strokes, had_frame = (fill_hollow(strokes), False) if way.hollow else erase_form(strokes, way.circled)
         marks = drop_edges(find_marks(strokes), strokes.shape, is_cut=gray is not small)
-        marks = drop_form(
-            drop_holes(marks if one else drop_bars(drop_bar_codes(drop_parentheses(drop_circles(marks)))))
-        )
+        for drop in () if one else (drop_circles, drop_parentheses, drop_bar_codes, drop_bars):
+            marks = drop(marks)
+        marks = drop_form(drop_holes(marks))
         marks = drop_underlines(drop_dividers(marks) if had_frame else marks)
         if not marks:
             raise InputError(NOTHING_FOUND)
