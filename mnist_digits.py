@@ -130,7 +130,7 @@ class Way(NamedTuple):
     hollow: bool = False  # the pen drew the outlines of digits, whose strokes are what these enclose
     tiles: bool = False  # only dark tiles on a light page, or light ones on a dark page, are looked at, inverted
     circled: bool = False  # a circle around digits is erased though all of them touch it
-    near: bool = False  # paper is looked for close to ink, as in a narrow shadow
+    near: bool = False  # paper is looked for close to ink, as in a narrow shadow, where there is no sheet
     alone: bool = False  # the picture is shrunk, for on a small one a digit alone may fill it
     min_side: int = 0  # of a picture's longer side; on a smaller one, it is not tried
     channel: int | None = None  # of a coloured picture, 0 blue, 1 green or 2 red; None: that of most contrast
@@ -557,6 +557,16 @@ def downsample(gray: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(gray[: height * times, : width * times], (width, height), interpolation=cv2.INTER_AREA)
 
 
+def shrink_for(way: Way, gray: np.ndarray) -> np.ndarray:
+    """Return a picture as small as a way looks at it."""
+    return shrink(gray, ALONE_SIDE - 1 if way.alone else WORKING_SIDE)
+
+
+def border_median(gray: np.ndarray) -> float:
+    """Return the median of the pixels along the sides of a picture, (H, W) uint8."""
+    return float(np.median(np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])))
+
+
 def disc(diameter: float) -> np.ndarray:
     """Return a round structuring element of at least 3 pixels, for a pixel's own width is none."""
     diameter = max(int(diameter) | 1, 3)
@@ -756,10 +766,10 @@ def is_light_on_dark(gray: np.ndarray) -> bool:
     weight /= max(float(weight.sum()), 1e-6)
     skewness = float((weight * deviation**3).sum()) / max(float((weight * deviation**2).sum()), 1e-6) ** 1.5
     if abs(skewness) < 1.2:  # ink may fill the picture as it does a small one, unless it is too wide for strokes
-        small = downsample(gray, 64)
-        light_on_dark, (light, _) = is_small_light_on_dark(small), split_light(small)
-        radius = cv2.distanceTransform(light if light_on_dark else 1 - light, cv2.DIST_L2, 5).max()
-        if radius < 0.2 * max(small.shape):
+        reduced = downsample(gray, 64)
+        light_on_dark, (mask, _) = is_small_light_on_dark(reduced), split_light(reduced)
+        radius = cv2.distanceTransform(mask if light_on_dark else 1 - mask, cv2.DIST_L2, 5).max()
+        if radius < 0.2 * max(reduced.shape):
             return light_on_dark
     return skewness > 0
 
@@ -785,7 +795,7 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
 
     Tiles are rectangles darker than a light page, or lighter than a dark one: digits in a plot, cards on a desk.
     """
-    paper = np.median(np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]]))
+    paper = border_median(gray)
     if paper < 128:
         gray, paper = 255 - gray, 255 - paper
     _, dark = cv2.threshold(gray, 0, 1, cv2.THRESH_BINARY_INV + cv2.THRESH_OTSU)
@@ -810,26 +820,26 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
     return page
 
 
-def level_solids(gray: np.ndarray, paper: np.ndarray) -> np.ndarray:
+def cover_solids(gray: np.ndarray, paper: np.ndarray) -> np.ndarray:
     """Return paper, (H, W) uint8, that covers what is too wide for a stroke up to its edges: discs, cards, shadows.
 
     Of these, dark islands in the paper, the closing leaves the corners that its square did not fit in as ink.
     """
-    light = np.median(np.concatenate([paper[0], paper[-1], paper[:, 0], paper[:, -1]]))  # around all islands
-    is_dark = (paper < 0.8 * light).astype(np.uint8)  # grain and uneven light take less
-    if not is_dark.any():  # a quick way out
+    light = border_median(paper)  # around all islands
+    darkest = 0.8 * light  # that grain and uneven light leave
+    if paper.min() >= darkest:  # a quick way out
         return paper
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(is_dark)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((paper < darkest).astype(np.uint8))
     for label in range(1, count):
         *box, area = stats[label]
         is_small = area < gray.size / 50  # the closing's square alone is larger
         if is_small or is_at_edge(Box(*box), gray.shape[::-1], 1):  # the desk beside a sheet, a vignette
             continue
         island = labels == label
-        level = np.median(paper[island])
-        solid = keep_linked(gray < (level + light) / 2, island).astype(np.uint8)
+        shade = np.median(paper[island])
+        solid = keep_linked(gray < (shade + light) / 2, island).astype(np.uint8)
         rim = cv2.dilate(solid, disc(max(gray.shape) / 50)) > 0  # with its soft edge
-        paper = np.where(rim, np.minimum(paper, np.maximum(gray, np.uint8(level))), paper)
+        paper = np.where(rim, np.minimum(paper, np.maximum(gray, np.uint8(shade))), paper)
     return paper
 
 
@@ -846,15 +856,12 @@ def to_ink(gray: np.ndarray, way: Way = PLAIN) -> np.ndarray:
         paper = cv2.morphologyEx(gray, cv2.MORPH_CLOSE, np.ones((side // 2 | 1, side // 2 | 1), np.uint8))
     else:
         gray = cv2.GaussianBlur(gray, (0, 0), side / WORKING_SIDE)  # a camera's grain would lift the paper
-        (height, width), edge, reach = (
-            gray.shape,
-            min(side // 100, min(gray.shape) // 4),
-            side // (32 if way.near else 6),
-        )
+        (height, width), edge = gray.shape, min(side // 100, min(gray.shape) // 4)
+        reach = side // (32 if way.near else 6)
         calm = cv2.medianBlur(gray, 5)[edge : height - edge, edge : width - edge]  # without a frame or a scanner's rim
         calm = cv2.copyMakeBorder(calm, *[edge + 2 * reach] * 4, cv2.BORDER_REPLICATE)  # the light goes on outside
         paper = close_square(calm, 2 * reach + 1)
-    paper = level_solids(gray, paper)
+    paper = cover_solids(gray, paper)
     return cv2.divide(cv2.subtract(paper, gray), cv2.max(paper, DARKEST_PAPER), scale=255)
 
 
@@ -1129,9 +1136,9 @@ def is_around(core: np.ndarray, box: Box, boxes: Iterable[Box]) -> bool:
     to_side = np.minimum.reduce([across, w - 1 - across, down, h - 1 - down])
     is_straight = np.percentile(to_side, 95) < 0.12 * min(w, h)  # along the sides of its box
     hull, beyond = cv2.convexHull(cv2.findNonZero(core)), 0.25 * h if is_straight else -0.1 * h
-    least = min(0.3 * h, 0.35 * (h - 2 * stroke_width(core)))  # in a bold ring, there is less room for others
+    shortest = min(0.3 * h, 0.35 * (h - 2 * stroke_width(core)))  # in a bold ring, there is less room for others
     inside = [b for b in near if cv2.pointPolygonTest(hull, (b.mid_x - x, b.mid_y - y), True) > -beyond]
-    if max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0) < least:
+    if max((b.bottom for b in inside), default=0) - min((b.y for b in inside), default=0) < shortest:
         return False
     angles = np.arctan2((down + 0.5) / h - 0.5, (across + 0.5) / w - 0.5)
     directions = len(np.unique((angles * 36 / math.pi).astype(int)))  # of about 72
@@ -1953,7 +1960,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     across the picture, open frames, the picture's edges, open circles, parentheses, bar codes, bars between pictures,
     holes, printed lines, underlines, specks. Then fragments of broken digits are joined and slashes of dates dropped.
     """
-    small = shrink(gray, ALONE_SIDE - 1 if way.alone else WORKING_SIDE)
+    small = shrink_for(way, gray)
     small = keep_tiles(small) if way.tiles else small
     gray, area = cut_to_sheet(small, way.sheet)
     ink = to_ink(gray, way)
@@ -1985,7 +1992,7 @@ def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way =
     `reduction` is by how much the picture itself is larger.
     """
     height, width = reduction * gray.shape[0], reduction * gray.shape[1]
-    small = shrink(gray, ALONE_SIDE - 1 if way.alone else WORKING_SIDE)
+    small = shrink_for(way, gray)
     stages = find_digits(small, one, way)
     down, across = height / small.shape[0], width / small.shape[1]
     pieces, digits = [], []
@@ -1995,7 +2002,7 @@ def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way =
             pieces.append(Piece(scale_box(part.box, across, down), row_index, mark_index, start, end))
             digits.append(to_digit(part.ink))
     found = np.array(digits, np.uint8).reshape(-1, FIELD, FIELD)
-    thumbnail = shrink(gray, 480)  # in a figure, more would not show
+    thumbnail = shrink(gray if way.alone else small, 480)  # in a figure, more would not show
     return Page(path, thumbnail, (width, height), pieces, found, stages.error, stages.is_ink_left, way)
 
 
@@ -3327,6 +3334,8 @@ def is_in_doubt(reading: Reading) -> bool:
     """
     if not reading.boxes:
         return reading.page.error == NOTHING_FOUND
+    if len(reading.boxes) > MOST_IN_DOUBT:
+        return False
     heights, first, (width, height) = [box.h for box in reading.boxes], reading.boxes[0], reading.page.size
     doubtful = reading.page.is_ink_left or reading.confidence < REREAD_BELOW or min(heights) < 0.6 * max(heights)
     left_out = {piece.box for piece in reading.page.pieces} - set(reading.boxes)
@@ -3335,7 +3344,7 @@ def is_in_doubt(reading: Reading) -> bool:
         for box, kept in product(left_out, reading.boxes)
     )
     is_band = width > ALONE_SIDE and len(heights) == 1 and first.h > 0.75 * height and first.w < 0.5 * width
-    return (doubtful or is_band or is_gap) and len(heights) <= MOST_IN_DOUBT
+    return doubtful or is_band or is_gap
 
 
 def downweight(probs: np.ndarray) -> np.ndarray:
@@ -3380,34 +3389,39 @@ def loses(other: Reading, first: Reading) -> bool:
     return way.tiles and any(box.w > widest and box.h > tallest for box in boxes)  # a tile
 
 
-def can_replace(first: Reading, other: Reading) -> bool:
-    """Tell whether another reading may take the place of the first: it is mostly certain and loses no certain digit.
+def has_doubtful_ones(other: Reading, first: Reading) -> bool:
+    """Tell whether 1s of another reading may be pieces of other strokes, for any piece of a stroke looks like a 1.
 
-    A piece of any stroke looks like a 1: unless they are outnumbered by others, no 1 that is new may run off the page
-    and, where digits are added, there may be only as many as others, or one alone, all narrow, tall and beyond doubt.
+    Unless they are outnumbered by certain digits other than 1, no 1 that is new may run off the page and, where digits
+    are added, there may be only as many as others, or one alone, all narrow, tall and beyond doubt.
     """
-    way, size, count, certain = other.page.way, other.page.size, len(other.boxes), find_certain(other.probs)
-    non_ones, ones = np.count_nonzero(certain != 1), list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
-    if count < way.min_digits or len(certain) < 0.6 * count or loses(other, first):
+    count, non_ones = len(other.boxes), np.count_nonzero(find_certain(other.probs) != 1)
+    ones = list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
+    if non_ones > len(ones):
+        return False
+    known = list(compress(first.boxes, first.probs.argmax(axis=1) == 1))
+    new = [box for box in ones if not any(is_on(box, one) or is_on(one, box) for one in known)]
+    if any(is_cut_off(box, other.page.size) for box in new):
+        return True
+    tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # in heights; a lone 1 may lean
+    are_plain = all(box.w < widest * box.h and box.h > 0.75 * tallest for box in ones)
+    mostly_ones = count > 1 and non_ones < len(ones)
+    return count > len(first.boxes) and (mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT)
+
+
+def can_replace(first: Reading, other: Reading) -> bool:
+    """Tell whether another reading may take the place of the first: it is mostly certain and loses no certain digit."""
+    way, count, certain = other.page.way, len(other.boxes), find_certain(other.probs)
+    if count < way.min_digits or len(certain) < 0.6 * count:
         return False
     if (way.circled or way.near) and not np.any(certain > 1):
         return False  # rings and strokes in a circle or a pattern are hardly 0s and 1s
-    if way.tiles and count == len(ones) == 1 and any(box.h > 1.2 * box.w for box in first.boxes):
+    if way.tiles and count == 1 and certain[0] == 1 and any(box.h > 1.2 * box.w for box in first.boxes):
         return False  # it may be the hole of a 0 that is all corners
-    fills_picture = max(max(box.w, box.h) for box in other.boxes) > 0.8 * max(size)
+    fills_picture = max(max(box.w, box.h) for box in other.boxes) > 0.8 * max(other.page.size)
     if way.alone and (count > 1 or not fills_picture or len(find_certain(first.probs))):
-        return False
-    if non_ones <= len(ones):
-        known = [box for box, probs in zip(first.boxes, first.probs, strict=True) if probs.argmax() == 1]
-        is_new = [not any(is_on(box, one) or is_on(one, box) for one in known) for box in ones]
-        if any(is_cut_off(box, size) for box in compress(ones, is_new)):
-            return False
-        tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # in heights; a lone 1 may lean
-        are_plain = all(box.w < widest * box.h and box.h > 0.75 * tallest for box in ones)
-        mostly_ones = count > 1 and non_ones < len(ones)
-        if count > len(first.boxes) and (mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT):
-            return False
-    return True
+        return False  # it is no digit alone that fills its picture
+    return not has_doubtful_ones(other, first) and not loses(other, first)
 
 
 def extends(other: Reading, first: Reading) -> bool:
@@ -3449,11 +3463,12 @@ def open_again(picture: np.ndarray, reduction: int, first: Page, one: bool) -> l
     is_coloured = picture.ndim == 3 and not np.array_equal(picture[:, :, 0], picture[:, :, 2])
     pages = []
     for way in OTHER_WAYS:
-        is_possible = (has_new_sheet or not way.sheet) and (is_coloured or way.channel is None)
-        is_possible = is_possible and not (has_new_sheet and way.near)  # for the edge of a sheet is a stroke, too
-        if is_possible and max(gray.shape) >= way.min_side:
-            channel = gray if way.channel is None else to_gray(picture, way.channel)
-            pages.append(make_page(first.path, channel, reduction, one, way))
+        if max(gray.shape) < way.min_side or (way.channel is not None and not is_coloured):
+            continue
+        if (way.sheet and not has_new_sheet) or (way.near and has_new_sheet):  # close by, its edge would be a stroke
+            continue
+        channel = gray if way.channel is None else to_gray(picture, way.channel)
+        pages.append(make_page(first.path, channel, reduction, one, way))
     return [page for page in pages if not np.array_equal(page.digits, first.digits)]
 
 
