@@ -1899,7 +1899,13 @@ def cut_up(mark: Mark) -> list[tuple[int, int, Mark]]:
         return [(0, 1, mark)]
     height, width = 48, max(48 * w // h, 2)  # seams are as easily found on a small mark
     small = cv2.resize(mark.ink, (width, height), interpolation=cv2.INTER_AREA)
-    seams = find_seams(small / 255.0, apart=7, most=2 * stroke_width(to_core(small)))
+    core = to_core(small)
+    outlines, tree = cv2.findContours(core, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    parents = tree[0, :, 3].tolist() if outlines else []
+    holes = [outline for outline, parent in zip(outlines, parents, strict=True) if parent >= 0]
+    tall = [hole for hole in holes if cv2.boundingRect(hole)[3] > 0.6 * height]
+    cv2.drawContours(small, tall, -1, 255, cv2.FILLED)  # so that no seam cuts a 0 or an empty box in two
+    seams = find_seams(small / 255.0, apart=7, most=2 * stroke_width(core))
     cuts = np.stack([np.zeros(height, int), *seams, np.full(height, width)])  # (cuts, 48)
     parts = [(0, len(cuts) - 1, mark)]
     for start, end in combinations(range(len(cuts)), 2):
