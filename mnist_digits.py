@@ -3399,7 +3399,7 @@ def has_doubtful_ones(other: Reading, first: Reading) -> bool:
     """Tell whether 1s of another reading may be pieces of other strokes, for any piece of a stroke looks like a 1.
 
     Unless they are outnumbered by certain digits other than 1, no 1 that is new may run off the page and, where digits
-    are added, there may be only as many as others, or one alone, all narrow, tall and beyond doubt.
+    are added, there may be only one, narrow, tall and beyond doubt.
     """
     count, non_ones = len(other.boxes), np.count_nonzero(find_certain(other.probs) != 1)
     ones = list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
@@ -3411,8 +3411,7 @@ def has_doubtful_ones(other: Reading, first: Reading) -> bool:
         return True
     tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # in heights; a lone 1 may lean
     are_plain = all(box.w < widest * box.h and box.h > 0.75 * tallest for box in ones)
-    mostly_ones = count > 1 and non_ones < len(ones)
-    return count > len(first.boxes) and (mostly_ones or not are_plain or other.confidence < BEYOND_DOUBT)
+    return count > len(first.boxes) and (len(ones) > 1 or not are_plain or other.confidence < BEYOND_DOUBT)
 
 
 def can_replace(first: Reading, other: Reading) -> bool:
