@@ -3419,8 +3419,8 @@ def can_replace(first: Reading, other: Reading) -> bool:
     way, count, certain = other.page.way, len(other.boxes), find_certain(other.probs)
     if count < way.min_digits or len(certain) < 0.6 * count:
         return False
-    if (way.circled or way.near) and not np.any(certain > 1):
-        return False  # rings and strokes in a circle or a pattern are hardly 0s and 1s
+    if (way.circled or way.near or (way.blur and count > 1)) and not np.any(certain > 1):
+        return False  # rings and strokes in a circle or a pattern, and boxes out of focus, are hardly 0s and 1s
     if way.tiles and count == 1 and certain[0] == 1 and any(box.h > 1.2 * box.w for box in first.boxes):
         return False  # it may be the hole of a 0 that is all corners
     fills_picture = max(max(box.w, box.h) for box in other.boxes) > 0.8 * max(other.page.size)
