@@ -58,7 +58,7 @@ from statistics import median
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeVar, Union
 
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # of a damaged file, our own sentence tells
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our own message reports a damaged file
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "52000000")  # at three floats a pixel, decoding takes 1.4 gigabytes
 
 import cv2
@@ -89,18 +89,18 @@ LOG_SHADES = np.rint(90 * np.log1p(np.arange(256) / 16)).astype(np.uint8)  # 0 .
 SAME_SHADE = 8  # in these; where pixels of a small picture that touch differ by more, there is an edge
 FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
 
-MIN_CONFIDENCE = 0.5  # below it, a digit is more likely misread than read
+MIN_CONFIDENCE = 0.5  # below it, a digit is more likely wrong than right
 REREAD_BELOW = 0.9  # below it, a digit is read again
-LARGE_JPEG = 10**6  # bytes; digits are looked for on no more pixels than half its width and height leave
+LARGE_JPEG = 10**6  # bytes; decoded at half its width and height, which leaves all the pixels that are looked at
 LARGEST_FILE = 2**28  # bytes of a picture; 52 megapixels of colour and alpha take fewer
 CORES = os.cpu_count() or 1
-MANY = 500  # pictures; as many are worth the start of a process for each core
-MOST_MARKS = 600  # with more pieces of ink, a picture is a texture and no page
+MANY = 500  # pictures; from here on, a process for each core is worth its start
+MOST_MARKS = 600  # with more pieces of ink, a picture is a texture, not a page
 WORKING_SIDE = 1024  # pixels that digits are looked for on: sheets of 50 are still legible, 12 megapixels are fast
 LARGEST_UPLOAD = 50 * 10**6  # bytes of a picture given to the web page
 LARGEST_NETWORK = 40  # megabytes, of ten million weights
 SAMPLES = Path(__file__).resolve().parent / "samples"
-BUNDLED = Path(__file__).resolve().with_suffix(".onnx")  # read with until there is a network of the user's own
+BUNDLED = Path(__file__).resolve().with_suffix(".onnx")  # used until the user has trained one
 
 NOTHING_FOUND = "no digit found; is there one, in a pen that stands out from the paper?"
 
@@ -211,7 +211,7 @@ class Stages(NamedTuple):
     gray: np.ndarray  # (H, W) uint8, cut to a sheet of paper if there is one, as are the next two
     ink: np.ndarray
     strokes: np.ndarray
-    rows: list[list[Mark]]
+    rows: list[list[Mark]]  # as they stand on the picture before it was cut
     is_ink_left: bool  # so much that there may be a digit among what was cleared
     error: str | None
 
@@ -259,7 +259,7 @@ class Reading(NamedTuple):
     page: Page
     rows: list[list[Box]]  # where the digits stand, in reading order
     digits: np.ndarray  # (N, 28, 28) uint8, in the same order
-    probs: np.ndarray  # (N, 10) float32
+    probs: np.ndarray  # (N, 10) float32; at the end less certain on a page of mostly non-digits
     text: str  # rows parted by a newline, words by a space, "?" for a digit below the wanted confidence
 
     def __repr__(self) -> str:
@@ -310,30 +310,24 @@ class Data(NamedTuple):
 
 
 def natural(name: str) -> list[Any]:
-    """Return by what to sort names as a person would, 2.png before 10.png."""
+    """Return the key that sorts names as a person would, 2.png before 10.png."""
     return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", name)]
 
 
 def printable(path: str) -> str:
-    """Return a path on one line: what would break it, control characters and bytes that are no text, as escapes."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in path
-    )
-
-
-def silent(sentence: str) -> None:
-    """Tell nothing."""
+    """Return a path on one line, control characters and undecodable bytes escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in path)
 
 
 def never() -> bool:
-    """Return False: whoever reads is never stopped."""
+    """Return False: reading is never stopped."""
     return False
 
 
-def walk(folder: str, tell: Callable[[str], None] = silent) -> Iterator[str]:
+def walk(folder: str, tell: Callable[[str], None] | None = None) -> Iterator[str]:
     """Yield the pictures in a folder and all below it, one folder after the other; the folder itself if it has none.
 
-    Tells which files were skipped; hidden ones are skipped silently.
+    With `tell`, says which files were skipped; hidden ones are skipped silently.
     """
     empty, unreadable, others = True, [], []
     for inside, folders, names in os.walk(folder, onerror=lambda err: unreadable.append(err.filename)):
@@ -345,10 +339,10 @@ def walk(folder: str, tell: Callable[[str], None] = silent) -> Iterator[str]:
                 yield str(path)
             else:
                 others.append(printable(name))
-    if others:
+    if others and tell:
         shown = ", ".join(others[:5]) + ", ..." * (len(others) > 5)
         tell(f"{printable(folder)}: skipped {len(others)}, not picture files: {shown}")
-    yield from unreadable or [folder] * empty  # whoever opens them is told why that cannot be
+    yield from unreadable or [folder] * empty  # opening them reports what is wrong
 
 
 def listed_paths(stream: BinaryIO) -> Iterator[str]:
@@ -364,7 +358,7 @@ def listed_paths(stream: BinaryIO) -> Iterator[str]:
         yield os.fsdecode(rest)
 
 
-def picture_paths(arguments: Iterable[str], tell: Callable[[str], None] = silent) -> Iterator[str]:
+def picture_paths(arguments: Iterable[str], tell: Callable[[str], None]) -> Iterator[str]:
     """Yield the pictures that files, folders and, for "-", the paths on stdin name, lazily."""
     for argument in arguments:
         if argument == "-" and not sys.stdin:
@@ -397,7 +391,7 @@ def load_bytes(path: str) -> np.ndarray:
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
-            os.scandir(path).close()  # one that may not be opened is told as such
+            os.scandir(path).close()  # fails here if it may not be read
             raise InputError("no pictures in this folder; it takes " + ", ".join(sorted(PICTURE_SUFFIXES)))
         if not stat.S_ISREG(status.st_mode):
             raise InputError("a pipe or device, not a file; save its content to a file first")
@@ -424,7 +418,7 @@ def read_bytes(source: str | bytes) -> np.ndarray:
 
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:
-    """Scale a picture of 16 bits to 0 .. 255; others from their least to their greatest value; `picture` is lost."""
+    """Scale a picture of 16 bits to 0 .. 255; others from their least to their greatest value, in place."""
     if picture.dtype == np.uint16:
         return cv2.convertScaleAbs(picture, alpha=1 / 257)
     np.nan_to_num(picture, copy=False, posinf=0, neginf=0)  # in its place: a picture of floats can take a gigabyte
@@ -434,7 +428,7 @@ def to_uint8(picture: np.ndarray) -> np.ndarray:
 
 
 def decode_jpeg(content: np.ndarray) -> tuple[np.ndarray | None, int]:
-    """Decode a JPEG; a large one at half its size, in half the time. Return the reduction, too."""
+    """Decode a JPEG; a large one at half its size, in half the time. Also return the reduction."""
     if content.size > LARGE_JPEG:
         half = cv2.imdecode(content, cv2.IMREAD_REDUCED_COLOR_2)
         if half is not None and max(half.shape) >= WORKING_SIDE:
@@ -458,15 +452,14 @@ def guess_format(content: np.ndarray) -> str:
     if start[4:8] == b"ftyp" and start[8:12] in {b"heic", b"heix", b"mif1", b"msf1", b"hevc"}:
         return "HEIC, from an iPhone"
     kinds = {b"%PDF": "PDF", b"PK\x03\x04": "ZIP", b"<svg": "SVG", b"<?xml": "SVG or other XML"}
-    return next(
-        (kind for magic, kind in kinds.items() if start.lstrip().startswith(magic)), "damaged, or not one at all"
-    )
+    guesses = (kind for magic, kind in kinds.items() if start.lstrip().startswith(magic))
+    return next(guesses, "damaged, or not one at all")
 
 
 def decode_picture(content: np.ndarray) -> tuple[np.ndarray, int]:
-    """Decode a picture file to uint8: (H, W) gray, or (H, W, 3 or 4) BGR and alpha, without alpha turned by EXIF.
+    """Decode a picture file to uint8: (H, W) gray, or (H, W, 3 or 4) BGR(A), turned as EXIF says unless it has alpha.
 
-    Return the reduction, by how much the picture itself is larger, too.
+    Also return the reduction, by how much the picture itself is larger.
     """
     is_jpeg = content[:2].tobytes() == b"\xff\xd8"
     try:
@@ -498,7 +491,7 @@ def hides_ink(gray: np.ndarray, picture: np.ndarray) -> bool:
 
 
 def darkest_channel(picture: np.ndarray, paper: np.ndarray) -> np.ndarray:
-    """Return how light a BGR picture is, pixel by pixel, in the channel in which that is darkest: (H, W) uint8.
+    """Return the darkest channel of each pixel of a BGR picture, (H, W) uint8.
 
     The channels are scaled as if its paper, (3,), had no colour.
     """
@@ -558,7 +551,7 @@ def downsample(gray: np.ndarray, side: int) -> np.ndarray:
 
 
 def shrink_for(way: Way, gray: np.ndarray) -> np.ndarray:
-    """Return a picture as small as a way looks at it."""
+    """Return a picture shrunk to the size that a way works on."""
     return shrink(gray, ALONE_SIDE - 1 if way.alone else WORKING_SIDE)
 
 
@@ -568,7 +561,7 @@ def border_median(gray: np.ndarray) -> float:
 
 
 def disc(diameter: float) -> np.ndarray:
-    """Return a round structuring element of at least 3 pixels, for a pixel's own width is none."""
+    """Return a round structuring element of at least 3 pixels, since a single pixel would do nothing."""
     diameter = max(int(diameter) | 1, 3)
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
 
@@ -579,7 +572,7 @@ def is_convex(outline: np.ndarray) -> bool:
 
 
 def grow(mask: np.ndarray, diameter: float) -> np.ndarray:
-    """Return a mask, (H, W) uint8 of 0 and 1, dilated by a disc; a dilation itself takes long for a large one."""
+    """Return a mask, (H, W) uint8 of 0 and 1, dilated by a disc; a large one by distance, which is faster."""
     if diameter < 40:
         return cv2.dilate(mask, disc(diameter))
     return (cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5) <= diameter / 2).astype(np.uint8)
@@ -725,9 +718,9 @@ def split_light(gray: np.ndarray) -> tuple[np.ndarray, float]:
 def is_small_light_on_dark(gray: np.ndarray) -> bool:
     """Tell whether the ink of a small gray picture, which may fill half of it, is lighter than its paper.
 
-    The skewness of the deviations from a wide median is positive where it is. Where that is small, the corners are
-    paper; where these differ, on a tiny picture, less of it has to do, or else ink is what leaves less room for a disc,
-    for strokes are narrower than paper.
+    The skewness of the deviations from a wide median is positive then. Where it is small, the corners are paper; where
+    the corners of a tiny picture disagree, a smaller skewness decides, else ink is the side with the smaller inscribed
+    disc, since strokes are narrower than paper.
     """
     tiny = downsample(gray, 16)
     wide = cv2.medianBlur(tiny, max(tiny.shape) | 1)
@@ -891,13 +884,13 @@ def pen_width(marks: list[Mark]) -> float:
 
 
 def histogram_median(counts: np.ndarray) -> int:
-    """Return the median of values 0, 1, 2, ... that occur so many times each, the upper one of two."""
+    """Return the median of a histogram of 0, 1, 2, ..., the upper one of two."""
     sums = counts.cumsum()
     return int(sums.searchsorted(sums[-1] // 2, side="right"))
 
 
 def estimate_spread(counts: np.ndarray) -> tuple[int, float]:
-    """Return the median of values 0, 1, 2, ... that occur so many times each, and their standard deviation from it.
+    """Return the median of a histogram of 0, 1, 2, ... and the standard deviation from it.
 
     Outliers hardly change either: the latter is estimated from the median distance.
     """
@@ -925,7 +918,7 @@ def measure_grain(ink: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
 
 
 def keep_linked(mask: np.ndarray, strong: np.ndarray) -> np.ndarray:
-    """Return the connected pieces of a mask, (H, W) bool, that have a strong pixel: hysteresis (Canny, 1986)."""
+    """Return the connected components of a mask, (H, W) bool, that have a strong pixel: hysteresis (Canny, 1986)."""
     labels = cv2.connectedComponents(mask.astype(np.uint8))[1]
     is_kept = np.bincount(labels[mask & strong], minlength=labels.max() + 1) > 0
     return is_kept[labels]
@@ -1000,13 +993,12 @@ def find_rules(strokes: np.ndarray) -> np.ndarray:
 
 
 def find_boxes(mask: np.ndarray) -> list[Box]:
-    """Return the boxes of the connected pieces of a mask, (H, W) uint8 of 0 and 1."""
+    """Return the boxes of the connected components of a mask, (H, W) uint8 of 0 and 1."""
     outlines, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    parents = tree[0, :, 3].tolist() if outlines else []
-    return [Box(*cv2.boundingRect(one)) for one, parent in zip(outlines, parents, strict=True) if parent < 0]
+    return [Box(*cv2.boundingRect(outline)) for index, outline in enumerate(outlines) if tree[0, index, 3] < 0]
 
 
-def fit_slope(x: np.ndarray, y: np.ndarray) -> float:
+def median_slope(x: np.ndarray, y: np.ndarray) -> float:
     """Return the slope, dy / dx, of the line through points x (N,), in order, and y (N,).
 
     It is the median slope between points half of them apart (Theil, 1950), which some outliers hardly change.
@@ -1024,7 +1016,7 @@ def find_cell_lines(core: np.ndarray, by_hand: bool) -> np.ndarray | None:
     height, width = core.shape
     x, y = np.flatnonzero(core.any(axis=0)), np.arange(height)[:, np.newaxis]
     uppermost = core[:, x].argmax(axis=0)  # ink in each column
-    slope = fit_slope(x, uppermost)
+    slope = median_slope(x, uppermost)
     intercept = np.median(uppermost - x * slope)
     thickness = int(np.median((core[:, x] | (y < uppermost)).argmin(axis=0) - uppermost))
     steepest, thickest = (0.2, height / 6) if by_hand else (0.1, height / 8)
@@ -1077,14 +1069,14 @@ def find_underline(core: np.ndarray) -> np.ndarray | None:
 def find_frame(core: np.ndarray) -> np.ndarray | None:
     """Return the mask, (H, W) bool, of the lines around and below what is written on core (H, W) bool, cut to its box.
 
-    They are the sides of a frame with the lines between its cells, or one below several tall pieces, looked for once
-    core is turned level. None where there are none, or where they may be a digit: a square 0, a 2, a 4.
+    They are the sides of a frame with the lines between its cells, or one below several tall pieces, looked for after
+    deskewing. None where there are none, or where they may be a digit: a square 0, a 2, a 4.
     """
     height, width = core.shape
     if min(height, width) < 20:
         return None
     x = np.flatnonzero(core.any(axis=0))
-    slope = -fit_slope(x, core[::-1, x].argmax(axis=0))
+    slope = -median_slope(x, core[::-1, x].argmax(axis=0))
     if abs(slope) > 0.2:
         return None
     room = math.ceil(abs(slope) * max(height, width))
@@ -1210,11 +1202,11 @@ def erase_frames(strokes: np.ndarray, circled: bool = False) -> np.ndarray:
         around = strokes[top : y + h + 2, left : x + w + 2]
         edges = [outlines[edge] for edge in (index, *holes)]  # all outlines at once would be slow where there are many
         own = cv2.drawContours(np.zeros_like(around), edges, -1, 1, cv2.FILLED, offset=(-left, -top))
-        circle = find_circle(own, edges[1:], inside, circled)
-        if circle is not None:
-            around *= 1 - cv2.dilate(circle, disc(5))  # with what is grey beside it
-        elif is_long and is_even(own):
-            around *= 1 - cv2.dilate(own, disc(5))
+        line = find_circle(own, edges[1:], inside, circled)
+        if line is None and is_long and is_even(own):
+            line = own
+        if line is not None:
+            around *= 1 - cv2.dilate(line, disc(5))  # with what is grey beside it
     return strokes
 
 
@@ -1280,9 +1272,8 @@ def group_items(items: Iterable[Item], fits: Callable[[list[Item], Item], bool])
     for item in items:
         found = next((one for one in groups if fits(one, item)), None)
         if found is None:
-            groups.append([item])
-        else:
-            found.append(item)
+            groups.append(found := [])
+        found.append(item)
     return groups
 
 
@@ -1293,11 +1284,8 @@ def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], bodies: li
     """
     tall, tallest = median([box.h for box in bodies]), max(box.h for box in bodies)
     pen = median([stroke_width(core[box.y : box.bottom, box.x : box.right]) for box in bodies])
-
-    def thickness(line: Box) -> float:
-        return float(np.median(np.count_nonzero(core[line.y : line.bottom, line.x : line.right], axis=0)))
-
-    thickest = 1.5 * median([thickness(line) for line in level or dashes]) + 1
+    counts = [np.count_nonzero(core[line.y : line.bottom, line.x : line.right], axis=0) for line in level or dashes]
+    thickest = 1.5 * median(map(np.median, counts)) + 1
     turned = find_level_lines(cv2.transpose(core), max(0.1 * tall, thickest) + 1, thickest)
     # unlike the rules of a sheet, those of a frame end before the picture does
     inner = [line for line in {*level, *dashes} if line.x > 2 and line.right < core.shape[1] - 2]
@@ -1348,11 +1336,6 @@ def find_open_frames(core: np.ndarray) -> tuple[list[Box], list[Box]]:
     return level, find_sides(core, level, dashes, bodies) if level or dashes else []
 
 
-def is_line_there(strokes: np.ndarray, line: Box) -> bool:
-    """Tell whether a level line was not erased yet."""
-    return (strokes[line.y : line.bottom, line.x : line.right] >= CORE).any(axis=0).mean() > 0.5
-
-
 def erase_line(strokes: np.ndarray, line: Box) -> None:
     """Erase a level line, and what is grey beside it, from strokes, (H, W) uint8, but for ink that crosses it."""
     top, bottom = max(line.y - 2, 0), min(line.bottom + 2, len(strokes))
@@ -1369,7 +1352,8 @@ def erase_form(strokes: np.ndarray, circled: bool = False) -> tuple[np.ndarray, 
     strokes = erase_frames(strokes, circled)
     across, down = find_rules(strokes), cv2.transpose(find_rules(cv2.transpose(strokes)))
     strokes = strokes * (1 - (across | down))
-    level = [line for line in level if is_line_there(strokes, line)]
+    core = strokes >= CORE  # without the lines that were erased by now
+    level = [line for line in level if core[line.y : line.bottom, line.x : line.right].any(axis=0).mean() > 0.5]
     for line in level:
         erase_line(strokes, line)
     for line in upright:
@@ -1396,7 +1380,7 @@ def is_full(core: Mark, least: float) -> bool:
 
 
 def find_marks(strokes: np.ndarray) -> list[Mark]:
-    """Return the connected pieces of strokes, those parted by less than half a stroke's width as one."""
+    """Return the connected components of strokes, those parted by less than half a stroke's width as one."""
     core = to_core(strokes)
     width = stroke_width(core)
     reach = math.ceil(width / 4) + 1  # from the bridged core to the end of the grey rim
@@ -1470,7 +1454,7 @@ def drop_circles(marks: list[Mark]) -> list[Mark]:
 
 
 def fit_stroke(mark: Mark, degree: int) -> np.ndarray | None:
-    """Return the polynomial, highest power first, that tells how far across a stroke is from how far down it is.
+    """Fit x across a stroke as a polynomial in y, highest power first.
 
     Both are in heights of its mark; None where that is no single stroke or no such curve.
     """
@@ -1581,9 +1565,7 @@ def is_split(a: Box, b: Box, marks: Iterable[Mark]) -> bool:
     """
     across, down = box_distance(a, b)
     height = max(a.bottom, b.bottom) - min(a.y, b.y)
-    if across or down > 0.03 * height:
-        return False
-    if is_beside(a, b):
+    if across or down > 0.03 * height or is_beside(a, b):
         return False
     others = [mark.box.h for mark in marks if mark.box not in (a, b)]
     return not others or height < 1.3 * np.quantile(others, 0.75, method="higher")  # some may be of two rows that touch
@@ -1669,7 +1651,7 @@ def erase_printed(mark: Mark, line: list[Box]) -> Mark | None:
     return cut_to_ink(ink, x, y) if (ink >= CORE).any() else None
 
 
-def drop_form(marks: list[Mark]) -> list[Mark]:
+def drop_printed_lines(marks: list[Mark]) -> list[Mark]:
     """Drop what is left of the printed lines of a form: level ones, and thin upright bits beside the digits."""
     bodies = find_bodies([mark.box for mark in marks])
     tall = median([body.h for body in bodies]) if bodies else 0
@@ -1854,7 +1836,7 @@ def fit_digit(ink: np.ndarray) -> np.ndarray:
 
 
 def to_digit(ink: np.ndarray) -> np.ndarray:
-    """Make of the ink of one digit, (H, W) uint8, what the network reads: digit (28, 28) uint8."""
+    """Turn the ink of one digit, (H, W) uint8, into what the network reads: digit (28, 28) uint8."""
     return fit_digit(thicken(shrink(cut_to_ink(ink).ink, 2 * FINE)))
 
 
@@ -1901,8 +1883,7 @@ def cut_up(mark: Mark) -> list[tuple[int, int, Mark]]:
     small = cv2.resize(mark.ink, (width, height), interpolation=cv2.INTER_AREA)
     core = to_core(small)
     outlines, tree = cv2.findContours(core, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    parents = tree[0, :, 3].tolist() if outlines else []
-    holes = [outline for outline, parent in zip(outlines, parents, strict=True) if parent >= 0]
+    holes = [outline for index, outline in enumerate(outlines) if tree[0, index, 3] >= 0]
     tall = [hole for hole in holes if cv2.boundingRect(hole)[3] > 0.6 * height]
     cv2.drawContours(small, tall, -1, 255, cv2.FILLED)  # so that no seam cuts a 0 or an empty box in two
     seams = find_seams(small / 255.0, apart=7, most=2 * stroke_width(core))
@@ -1960,7 +1941,7 @@ def open_picture(source: Source) -> tuple[np.ndarray, int]:
 
 
 def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages:
-    """Find the digits on a gray picture in a way; with `one`, take all ink for a single one.
+    """Find the digits on a gray picture in the given way; with `one`, take all ink for a single one.
 
     What is no digit goes step by step: what lies around a sheet of paper, the paper's grain, frames and circles, lines
     across the picture, open frames, the picture's edges, open circles, parentheses, bar codes, bars between pictures,
@@ -1977,7 +1958,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
         marks = drop_edges(find_marks(strokes), strokes.shape, is_cut=gray is not small)
         for drop in () if one else (drop_circles, drop_parentheses, drop_bar_codes, drop_bars):
             marks = drop(marks)
-        marks = drop_form(drop_holes(marks))
+        marks = drop_printed_lines(drop_holes(marks))
         marks = drop_underlines(drop_dividers(marks) if had_frame else marks)
         if not marks:
             raise InputError(NOTHING_FOUND)
@@ -2163,7 +2144,7 @@ def load_data(source: str) -> Data:
 # different people are (POSES), bent, and drawn with another pen (vary_pens). Pictures called outliers are added:
 # digits drawn anew as small pictures hold them (redraw) or with shapes that MNIST hardly has (european_digit), and what
 # is no digit (draw_nondigit): letters, doodles, spoilt digits, blots. The right answer to these is "any of the ten,
-# equally", so that the network learns to doubt what it never met.
+# equally", so that the network learns to doubt what it never met (Hendrycks et al., 2019, Outlier Exposure).
 
 # How people's digits differ from one another, about evenly: degrees, and shares of the field's side.
 POSES = {"rotation_range": 12, "shear_range": 10, "zoom_range": 0.1}
@@ -2205,7 +2186,7 @@ def sample_poses(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     return {
         "theta": sample("rotation_range"),
         "shear": sample("shear_range"),
-        "tx": sample("height_shift_range", FIELD),  # Keras calls the vertical axis x
+        "tx": sample("height_shift_range", FIELD),  # that of the height, as in Keras, though it moves along x
         "ty": sample("width_shift_range", FIELD),
         "zx": sample("zoom_range", middle=1),
         "zy": sample("zoom_range", middle=1),
@@ -2213,7 +2194,7 @@ def sample_poses(count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def sample_bends(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Sample how far each pixel of so many digits is out of its place, smoothly, (N, 28, 28, 2) in pixels."""
+    """Sample a smooth displacement of each pixel of so many digits, (N, 28, 28, 2) in pixels."""
     knots = rng.uniform(0, 0.8, (count, 1, 1, 1)) * rng.normal(0, 1, (count, 2, 5, 5))
     return (SMOOTH @ knots.astype(np.float32) @ SMOOTH.T).transpose(0, 2, 3, 1)
 
@@ -2237,10 +2218,7 @@ def vary_pens(batch: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     thickness, blur = rng.uniform(-1, 1, (2, len(batch), 1, 1, 1)).astype(np.float32)
     stacked = batch.reshape(-1, FIELD)  # as one picture, for the edges of nearly every digit are paper
     thick, thin = (change(stacked, CROSS).reshape(batch.shape) for change in (cv2.dilate, cv2.erode))
-    drawn = np.where(thickness > 0, thick, thin)
-    drawn -= batch
-    drawn *= np.maximum(thickness, -0.7 * thickness)
-    drawn += batch
+    drawn = (np.where(thickness > 0, thick, thin) - batch) * np.maximum(thickness, -0.7 * thickness) + batch
     for index in np.flatnonzero(blur > 0.2):
         drawn[index, ..., 0] = cv2.GaussianBlur(drawn[index], (0, 0), 0.9 * blur[index].item())
     drawn /= np.maximum(drawn.max(axis=(1, 2), keepdims=True), 0.3)
@@ -2442,11 +2420,7 @@ def draw_blot(rng: np.random.Generator) -> np.ndarray:
 def draw_nondigit(
     glyphs: list[list[np.ndarray]], x: np.ndarray, of_label: list[np.ndarray], rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw what is no digit, (28, 28) uint8: a letter or sign, a doodle, a spoilt digit of x (N, 28, 28), or a blot.
-
-    A network that is shown such pictures with the answer "any of the ten, equally" learns to doubt what it never met
-    (Hendrycks et al., 2019, Deep Anomaly Detection with Outlier Exposure).
-    """
+    """Draw what is no digit, (28, 28) uint8: a letter or sign, a doodle, a spoilt digit of x (N, 28, 28), or a blot."""
     kind = rng.random()
     if kind < 0.6:
         return draw_polylines(glyphs[rng.integers(len(glyphs))] if kind < 0.48 else scribble(rng), rng, 0.08)
@@ -2563,15 +2537,11 @@ def convolution(filters: int, size: int = 3, strides: int = 1, padding: str = "v
     """One step of our own networks: a convolution, batch normalization, ReLU."""
     from keras.layers import BatchNormalization, Conv2D, ReLU
 
-    return [
-        Conv2D(filters, size, strides=strides, padding=padding, use_bias=False),
-        BatchNormalization(momentum=0.9),
-        ReLU(),
-    ]
+    return [Conv2D(filters, size, strides, padding, use_bias=False), BatchNormalization(momentum=0.9), ReLU()]
 
 
 def head() -> list[keras.Layer]:
-    """End our own networks: one dense layer more than there must be, and dropout before each."""
+    """End our own networks with an extra dense layer, and dropout before each."""
     from keras.layers import BatchNormalization, Dense, Dropout, Flatten, ReLU
     from keras.regularizers import L2
 
@@ -2625,9 +2595,7 @@ def classic() -> list[keras.Layer]:
         MaxPooling2D(),  # (11, 11, 64)
         Dropout(0.25),
         Flatten(),
-        Dense(256, activation="relu", kernel_regularizer=L2(1e-3)),
-        Dense(256, activation="relu", kernel_regularizer=L2(1e-3)),
-        Dense(256, activation="relu", kernel_regularizer=L2(1e-3)),
+        *(Dense(256, activation="relu", kernel_regularizer=L2(1e-3)) for _ in range(3)),
         Dropout(0.5),
         Dense(10, activation="softmax"),
     ]
@@ -2651,12 +2619,7 @@ def mlp() -> list[keras.Layer]:
     """No convolution at all: what the other networks have to beat."""
     from keras.layers import Dense, Flatten
 
-    return [
-        Flatten(),
-        Dense(128, activation="relu"),
-        Dense(128, activation="relu"),
-        Dense(10, activation="softmax"),
-    ]
+    return [Flatten(), Dense(128, activation="relu"), Dense(128, activation="relu"), Dense(10, activation="softmax")]
 
 
 def residual_block(shape: tuple[int, int, int], filters: int, strides: int = 1) -> keras.Model:
@@ -2733,7 +2696,7 @@ def build_network(recipe: Recipe) -> keras.Model:
 
 
 def compile_network(network: keras.Model, recipe: Recipe, steps: int) -> None:
-    """Give a network what a recipe's training of so many steps takes."""
+    """Compile a network for so many steps of a recipe's training."""
     import keras
 
     learning_rate = recipe.learning_rate
@@ -2755,7 +2718,7 @@ def to_batch(digits: np.ndarray) -> np.ndarray:
 
 
 def split_off(data: Data, share: float) -> tuple[np.ndarray, ...]:
-    """Part the training digits into x, y to train with and x, y to validate with, every label in proportion.
+    """Split the training digits into x, y to train with and x, y to validate with, every label in proportion.
 
     The split is the same for every seed, so that networks trained with different seeds can be compared and combined.
     """
@@ -2828,7 +2791,7 @@ def make_batches(
         rng = np.random.default_rng([seed, number])
         wanted = math.floor(recipe.outliers * len(chosen) / devices + rng.random()) * devices
         added = rng.permutation(len(drawn))[:wanted]
-        order = rng.permutation(len(chosen) + len(added))  # for each device some of each
+        order = rng.permutation(len(chosen) + len(added))  # for each device some of both
         digits = np.concatenate([x[chosen], drawn[added]])[order]
         batch = augment(recipe, to_batch(digits), rng)
         yield batch, teach(batch) if teach else np.concatenate([targets[chosen], their_targets[added]])[order]
@@ -2857,7 +2820,7 @@ def checkpoint_writer(network: keras.Model, path: Path, history: dict[str, list[
 
 
 def load_checkpoint(network: keras.Model, path: Path, steps_per_epoch: int) -> tuple[int, dict[str, list[float]]]:
-    """Take a network to where a checkpoint was saved; return the steps and the history until then."""
+    """Restore a network from a checkpoint; return the steps and the history until then."""
     from keras import ops
 
     try:
@@ -2894,7 +2857,7 @@ def epoch_lines(epochs: int, tell: Callable[[str], None]) -> keras.callbacks.Cal
 
 
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Switch tf.data's tuning off: at the end of an epoch, its thread can let training wait for seconds."""
+    """Switch tf.data's tuning off: at the end of an epoch, its thread can stall training for seconds."""
     import tensorflow as tf
 
     options = tf.data.Options()
@@ -2992,7 +2955,7 @@ def make_ensemble(networks: list[keras.Model]) -> keras.Model:
 
 
 def calibrate(network: keras.Model, smoothing: float, batch: np.ndarray, targets: np.ndarray) -> keras.Model:
-    """Return a network that gives the same answers, as certain of them as its right ones allow.
+    """Return a network that gives the same answers with calibrated confidence.
 
     Smoothed by s, labels teach it q = (1 - s) p + s / 10 in place of p, which is solved for p. Then its logits are
     divided by the temperature at which the loss on a batch not trained with is least (Guo et al., 2017, On Calibration
@@ -3139,7 +3102,7 @@ def open_session(content: bytes) -> onnxruntime.InferenceSession:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # pictures are read side by side, in a thread each
-    options.log_severity_level = 4  # of a damaged file, our own sentence tells
+    options.log_severity_level = 4  # our own message reports a damaged file
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
@@ -3272,12 +3235,12 @@ def is_writing(boxes: list[Box], probs: np.ndarray, size: tuple[int, int]) -> np
         for index in nondigits:
             distances = [(*box_distance(boxes[index], other), other.h) for other in certain]
             remnant[index] |= all(down > 0 or (few and across > tall) for across, down, tall in distances)
-    return np.ones(len(boxes), bool) if remnant.all() else ~remnant
+    return ~remnant | remnant.all()
 
 
 def log_odds(probs: np.ndarray) -> np.ndarray:
     """Return how sure the network is of each digit, (N,): log-odds of its confidence, cut off at -3 and 5."""
-    confidence = probs.max(axis=1, initial=0).clip(1e-4, 1 - 1e-4)
+    confidence = probs.max(axis=1).clip(1e-4, 1 - 1e-4)
     most = np.where(probs.argmax(axis=1) == 1, CERTAINTY_OF_ONE, 5)
     return np.clip(np.log(confidence / (1 - confidence)), -3, most)
 
@@ -3288,8 +3251,6 @@ def choose_pieces(pieces: list[Piece], probs: np.ndarray) -> list[int]:
     It is the partition into pieces far more certain than the whole with the highest sum of log-odds, weighted by width,
     less the mark's height for each piece; the whole itself where there is none.
     """
-    if len(pieces) == 1:
-        return [0]
     confidence, odds = probs.max(axis=1), log_odds(probs)
     best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}  # for each cut, the best partition to the left of it
     for index, piece in sorted(enumerate(pieces), key=lambda one: one[1].end):
@@ -3312,10 +3273,8 @@ def read_page(page: Page, probs: np.ndarray) -> Reading:
         if len(chosen) > 1:
             boxes = [page.pieces[index].box for index in chosen]
             chosen = list(compress(chosen, is_writing(boxes, probs[chosen], page.size)))
-    rows = [
-        [page.pieces[index].box for index in row]
-        for _, row in groupby(chosen, key=lambda index: page.pieces[index].row_index)
-    ]
+    by_row = groupby(chosen, key=lambda index: page.pieces[index].row_index)
+    rows = [[page.pieces[index].box for index in row] for _, row in by_row]
     return Reading(page, rows, page.digits[chosen], probs[chosen], text="")  # written out once no doubt is left
 
 
@@ -3390,9 +3349,7 @@ def loses(other: Reading, first: Reading) -> bool:
     may_be_line = np.array([way.sheet or is_cut_off(box, size) for box in boxes], bool) & (probs.argmax(axis=1) == 1)
     if len(find_certain(probs[~may_be_line], MIN_CONFIDENCE)) or (way.near and boxes):
         return True
-    widest = max((kept.w for kept in other.boxes), default=0)
-    tallest = max((kept.h for kept in other.boxes), default=0)
-    return way.tiles and any(box.w > widest and box.h > tallest for box in boxes)  # a tile
+    return way.tiles and any(all(box.w > kept.w and box.h > kept.h for kept in other.boxes) for box in boxes)  # a tile
 
 
 def has_doubtful_ones(other: Reading, first: Reading) -> bool:
@@ -3414,7 +3371,7 @@ def has_doubtful_ones(other: Reading, first: Reading) -> bool:
     return count > len(first.boxes) and (len(ones) > 1 or not are_plain or other.confidence < BEYOND_DOUBT)
 
 
-def can_replace(first: Reading, other: Reading) -> bool:
+def can_replace(other: Reading, first: Reading) -> bool:
     """Tell whether another reading may take the place of the first: it is mostly certain and loses no certain digit."""
     way, count, certain = other.page.way, len(other.boxes), find_certain(other.probs)
     if count < way.min_digits or len(certain) < 0.6 * count:
@@ -3481,21 +3438,20 @@ def read_again(first: Reading, source: Source, predict: Predict, one: bool) -> R
     """Read a page in the other ways as well; return the reading with most evidence, or one that extends it.
 
     Where a stage of the geometry decides wrongly, the network is in doubt; so it chooses, as in LeCun, Bottou, Bengio
-    and Haffner (1998), sections V to VII. All are compared with the first reading, so their order does not count; faint
-    digits are added to the best so far.
+    and Haffner (1998), sections V to VII. All are compared with the first reading, so their order does not matter;
+    faint digits are added to the best so far.
     """
     try:
         pages = open_again(*open_picture(source), first.page, one)
-    except InputError:  # the file is gone since
+    except InputError:  # the file has gone since
         return first
     if not pages:
         return first
     best, most = first, evidence(first) + MARGIN
-    alone = len(first.boxes) == 1
-    least = max(first.confidence, MIN_CONFIDENCE) if alone else MIN_CONFIDENCE  # what is below hardly replaces it
+    least = max(first.confidence if len(first.boxes) == 1 else 0, MIN_CONFIDENCE)  # what is below hardly replaces it
     for reading in read_pages(pages, predict, least):
         found = evidence(reading)
-        if (can_replace(first, reading) and found > most) or extends(reading, best):
+        if (can_replace(reading, first) and found > most) or extends(reading, best):
             best, most = reading, max(most, found)
     return best
 
@@ -3541,7 +3497,7 @@ def read_pictures(
 
     `predict` is what `load_network` returns, the bundled network unless given. A digit less certain than
     `min_confidence`, 0 .. 1, is a "?" in the text; `one` takes all ink of a picture for one digit. The pool is any of
-    concurrent.futures, threads on all cores unless given (OpenCV lets go of Python's lock), at most `ahead` chunks
+    concurrent.futures, threads on all cores unless given (OpenCV releases the GIL), at most `ahead` chunks
     ahead, so that memory does not grow; it asks `is_stopped` before each picture.
     """
     predict, waiting = predict or load_network(BUNDLED), deque()
@@ -3581,16 +3537,15 @@ def as_utf8(path: str) -> str:
 
 def to_record(reading: Reading) -> dict[str, Any]:
     """Return a reading as the object that --json prints."""
-    page = reading.page
     return {
-        "path": as_utf8(page.path),
-        "text": None if page.error else reading.text,
+        "path": as_utf8(reading.path),
+        "text": None if reading.error else reading.text,
         "confidence": reading.confidence,
         "digits": [
             {"digit": int(row.argmax()), "confidence": float(row.max()), "box": box, "probabilities": row.tolist()}
             for box, row in zip(reading.boxes, reading.probs, strict=True)
         ],
-        "error": page.error,
+        "error": reading.error,
     }
 
 
@@ -3614,15 +3569,13 @@ def plot_history(history: dict[str, list[float]]) -> Figure:
             if name in history:
                 epochs = range(1, len(history[name]) + 1)
                 axes.plot(epochs, history[name], color=color, marker="o", markersize=4, label=label)
-        axes.set_title(quantity)
-        axes.set_yscale("log" if quantity == "loss" else "linear")  # the last epochs differ by little
-        axes.set_xlabel("epoch")
+        axes.set(title=quantity, xlabel="epoch", xlim=(0.5, len(history["loss"]) + 0.5))  # one epoch is in the middle
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlim(0.5, len(history["loss"]) + 0.5)  # one epoch is a point in the middle
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
         axes.legend(frameon=False)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    figure.axes[0].set_yscale("log")  # the losses of the last epochs differ by little
+    figure.axes[1].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     return figure
 
 
@@ -3639,10 +3592,7 @@ def plot_confusion(counts: list[list[int]]) -> Figure:
         if cases:
             weight, color = ("bold", GOOD) if true == read else ("normal", DARK)
             axes.text(read, true, f"{cases}", ha="center", va="center", weight=weight, color=color)
-    axes.set_xticks(range(10))
-    axes.set_yticks(range(10))
-    axes.set_xlabel("read as")
-    axes.set_ylabel("true digit")
+    axes.set(xticks=range(10), yticks=range(10), xlabel="read as", ylabel="true digit")
     axes.set_title(f"{np.trace(confusion):,} of {confusion.sum():,} test digits read right", fontsize=11)
     return figure
 
@@ -3747,12 +3697,10 @@ def plot_stages(reading: Reading, stages: Stages) -> Figure:
     panels = above.subplots(1, 4)
     for axes, name in zip(panels, ("gray", "ink", "strokes"), strict=False):
         axes.imshow(getattr(stages, name), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(name)
+        axes.set(title=name, xticks=[], yticks=[])
     plot_page(panels[3], reading)
     text = on_one_line(reading.text, 24)
     panels[3].set_title(text or "nothing", color=GOOD if text else BAD)
-    for axes in panels[:3]:
-        axes.set(xticks=[], yticks=[])
     again = "" if page.way == PLAIN else f" (read again: {page.way.name})"
     error = f": {page.error}" if page.error else ""
     some = f"; below, the first 8 of {len(reading.digits)} digits" if len(reading.digits) > 8 else ""
@@ -3801,7 +3749,7 @@ def show_answer(path: str | None, predict: Predict, min_confidence: float) -> li
         return ["", hidden, hidden, hidden, None, None]
     (reading,) = read_pictures([path], predict, min_confidence)
     if reading.error:
-        message = update(value=f"error: {printable(Path(path).name)}: {reading.error}", visible=True)
+        message = update(value=f"error: {file_name(path)}: {reading.error}", visible=True)
         return ["", message, hidden, hidden, None, None]
     bars, doubts = hidden, update(value=rank_digits(reading), visible=True)
     if len(reading.probs) == 1:
@@ -3919,18 +3867,17 @@ def choose_recipe(args: argparse.Namespace, digits: int) -> Recipe:
 
 
 def save_json(path: Path, content: dict[str, Any]) -> None:
-    """Save what JSON can hold of something: null takes the place of NaN and infinity, for which it has no words."""
+    """Save as JSON, with null for NaN and infinity."""
     content = json.loads(json.dumps(content), parse_constant=lambda constant: None)
     with atomic_write(path) as part:
         part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of all that has a hand in the numbers: HersheyFonts, say, whose letters are trained with."""
-    trained_with = "tensorflow", "keras", "numpy", "cv2", "scipy", "sklearn", "HersheyFonts"
-    saved_with = "onnx", "tf2onnx", "onnxruntime"
+    """Return the versions of all packages that affect the numbers, such as HersheyFonts, whose letters are outliers."""
+    names = "tensorflow", "keras", "numpy", "cv2", "scipy", "sklearn", "HersheyFonts", "onnx", "tf2onnx", "onnxruntime"
     ours = {"mnist_digits": __version__, "python": platform.python_version()}
-    return ours | {name: import_module(name).__version__ for name in (*trained_with, *saved_with)}
+    return ours | {name: import_module(name).__version__ for name in names}
 
 
 def save_history(path: Path, history: dict[str, list[float]]) -> None:
@@ -3950,7 +3897,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def settings(args: argparse.Namespace, data: Data, recipe: Recipe) -> dict[str, Any]:
-    """Return all that a training can be repeated with."""
+    """Return all the settings needed to repeat a training."""
     given = {name: getattr(args, name) for name in ("network", "seed", "teachers", "validation_split")}
     return {"data": data.name} | given | {name: value for name, value in recipe._asdict().items() if name != "layers"}
 
@@ -3981,7 +3928,7 @@ def checkpoint_folder(args: argparse.Namespace, data: Data, recipe: Recipe) -> I
         if args.restart:
             shutil.rmtree(folder, ignore_errors=True)
         elif any(folder.glob("*.h5")):
-            say("continuing the training that was stopped; --restart would start it again")
+            say("continuing the training that was stopped; --restart starts over")
         make_folder(folder)
         yield folder
         shutil.rmtree(folder, ignore_errors=True)
@@ -3995,11 +3942,7 @@ def result_file(output: Path, name: str, file: str) -> Path:
 
 
 def save_training(
-    output: Path,
-    network: keras.Model,
-    history: dict[str, list[float]],
-    measured: dict[str, Any],
-    asked: dict[str, Any],
+    output: Path, network: keras.Model, history: dict[str, list[float]], measured: dict[str, Any], asked: dict[str, Any]
 ) -> Path:
     """Save a network, its history and all that is known of it; return the file to read with."""
     name = asked["data"]
@@ -4101,7 +4044,7 @@ def predict_in_process(path: Path, batch: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def open_processes() -> Iterator[Executor]:
-    """Yield a pool of processes, one for each core, as fast as the cores; Python lets threads wait for one another.
+    """Yield a pool of processes, one for each core, since the GIL makes threads wait for one another.
 
     A fork has all that is imported at once, but takes over locks that threads hold, TensorFlow's, say, or a notebook's.
     """
@@ -4374,7 +4317,7 @@ def plot_path(text: str) -> Path:
 
 
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
-    """Add what has a say in reading."""
+    """Add the flags for reading."""
     add = group.add_argument
     text = "the .onnx or .keras network to read with (default: DIR/mnist.onnx, or the bundled one)"
     add("--model", type=Path, metavar="FILE", help=text)
@@ -4389,15 +4332,14 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     share = in_range(float, 0, 1, "a number from 0 to 1")
     text = 'print "?" for digits less certain than this, 0 to 1 (default: %(default)s)'
     add("--min-confidence", type=share, default=MIN_CONFIDENCE, metavar="P", help=text)
-    add("--one", action="store_true", help="there is exactly one digit on each picture")
-    skip = "leave out what was read in this output of --json"
-    add("--skip-read", type=Path, metavar="FILE", help=skip)
-    add("--cluster", metavar="ADDRESS", help="read on the Dask cluster whose scheduler is there")
+    add("--one", action="store_true", help="each picture holds exactly one digit")
+    add("--skip-read", type=Path, metavar="FILE", help="skip the pictures that this output of --json has read")
+    add("--cluster", metavar="ADDRESS", help="read on the Dask cluster with this scheduler")
     add("--explain", action="store_true", help="save a figure of how each picture was read in DIR/explain/")
 
 
 def add_web_flags(group: argparse._ArgumentGroup) -> None:
-    """Add what has a say in the web page."""
+    """Add the flags for the web page."""
     port = in_range(int, 1, 65535, "a port, 1 to 65535")
     group.add_argument("--web", action="store_true", help="open a page in the browser to draw digits on")
     group.add_argument("--host", help="address the page listens on; 0.0.0.0 lets everyone in (default: 127.0.0.1)")
@@ -4405,7 +4347,7 @@ def add_web_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def add_training_flags(group: argparse._ArgumentGroup) -> None:
-    """Add what has a say in training; a flag that is not given stays away, its default is in TRAINING_DEFAULTS."""
+    """Add the flags for training; one that is not given is absent, its default is in TRAINING_DEFAULTS."""
 
     def by_network(field: str) -> str:
         return ", ".join(f"{name} {getattr(recipe, field)}" for name, recipe in RECIPES.items())
@@ -4430,7 +4372,7 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
     few = in_range(int, 0, 100, "a whole number from 0 to 100")
     text = f"train N networks first, and then one that learns from their mean answers ({default['teachers']})"
     add("--teachers", type=few, metavar="N", help=text)
-    add("--restart", action="store_true", help="start again where the same training was stopped")
+    add("--restart", action="store_true", help="discard a stopped training's checkpoints and start over")
 
 
 EXAMPLES = f"""examples:
@@ -4439,7 +4381,7 @@ EXAMPLES = f"""examples:
   mnist_digits.py                         train on MNIST, then read samples/
   mnist_digits.py --epochs 1 --train 7.png
 
-formats: {", ".join(suffix[1:] for suffix in sorted(PICTURE_SUFFIXES))}; one per file, of animations the first picture
+formats: {", ".join(suffix[1:] for suffix in sorted(PICTURE_SUFFIXES))}; one per file, the first frame of an animation
 exit status: 0 all read, 1 something could not be read or done, 2 wrong command line, 130 stopped with Ctrl-C"""
 
 
@@ -4528,7 +4470,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def command() -> None:
-    """Run the command line as a process; after Ctrl-C it ends at once, for TensorFlow's threads crash Python's end."""
+    """Run the command line as a process; after Ctrl-C it ends at once, as TensorFlow's threads can crash its end."""
     status = main()
     if status == 130:
         os._exit(status)  # all that was said is flushed

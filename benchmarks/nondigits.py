@@ -21,9 +21,10 @@ from pathlib import Path
 
 import cv2
 import drawn
-import mnist_digits as md
 import numpy as np
 from drawn import Rng
+
+import mnist_digits as md
 
 RESULTS = drawn.RESULTS.with_name("nondigits.json")
 LETTERS = "ACEFGHKMNPRTVWXaefhkmnprtvwx"  # in print; of the others, each is written like a digit by somebody
