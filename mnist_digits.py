@@ -10,6 +10,7 @@ Names used throughout:
     gray    (H, W) uint8             a picture, 0 black .. 255 white
     ink     (H, W) uint8             the same picture as pen on paper, 0 paper .. 255 ink
     strokes (H, W) uint8             ink without the paper's grain, 128 half-way from paper to pen
+    core    (H, W) 0 and 1           what of ink or strokes is certainly pen, from CORE on
     mark    box and ink              ink that belongs together: a digit, or several that touch
     box     (x, y, w, h)             where it stands on its picture, in pixels
     piece   box, row, mark, cuts     what may be one digit: a mark, or what is between two cuts of it
@@ -804,7 +805,8 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
             continue
         x, y, w, h = cv2.boundingRect(hull)
         mask = cv2.fillConvexPoly(np.zeros((h, w), np.uint8), hull - (x, y), 1)
-        mask = cv2.erode(mask, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+        rim = np.ones((max(5, min(w, h) // 16),) * 2, np.uint8)
+        mask = cv2.erode(mask, rim, borderType=cv2.BORDER_CONSTANT, borderValue=0)
         is_inside = mask > 0  # without the tile's grey rim
         within = gray[y : y + h, x : x + w]
         ground = np.median(within[is_inside])
@@ -963,6 +965,12 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     return strokes, np.count_nonzero(is_faint[inside] & (strokes[inside] == 0))
 
 
+# Lines that are no writing. A rule runs from side to side of the picture; a frame is a box around writing, closed, open
+# or broken, or a line below it: these are erased from the strokes (erase_form). What is a mark of its own is dropped
+# later (the drop_ functions): the desk along an edge, circles, parentheses, bars, what is left of printed lines, and
+# dividers, the upright lines between the cells of a frame.
+
+
 def find_rules(strokes: np.ndarray) -> np.ndarray:
     """Return the mask, (H, W) uint8 of 0 and 1, of straight thin lines that run from side to side."""
     height, width = strokes.shape
@@ -1046,8 +1054,9 @@ def find_level_frame(core: np.ndarray) -> np.ndarray | None:
         if lines is None:
             return None
         is_line |= np.rot90(lines, -turns)
-    pieces = find_boxes((core & ~is_line).astype(np.uint8))
-    return is_line if any(box.h > 0.1 * len(core) for box in pieces) else None  # else it may be a square 0
+    (height, width), pieces = core.shape, find_boxes((core & ~is_line).astype(np.uint8))
+    inner = [box for box in pieces if min(box.mid_x, width - box.mid_x, box.mid_y, height - box.mid_y) > 0.15 * height]
+    return is_line if any(box.h > 0.1 * height for box in inner) else None  # else it may be a square 0
 
 
 def find_underline(core: np.ndarray) -> np.ndarray | None:
@@ -1374,9 +1383,10 @@ def cut_to_core(mark: Mark) -> Mark:
     return cut_to_ink(to_core(mark.ink), mark.box.x, mark.box.y)
 
 
-def is_full(core: Mark, least: float) -> bool:
-    """Tell whether a mark without its grey rim fills more than so large a share of its box, as a bar does."""
-    return np.count_nonzero(core.ink) > least * core.box.w * core.box.h
+def is_upright_bar(mark: Mark, least: float) -> bool:
+    """Tell whether a mark is narrow and fills more than so large a share of its box, its grey rim left out."""
+    box, core = cut_to_core(mark)
+    return 3 * box.w < box.h and np.count_nonzero(core) > least * box.w * box.h
 
 
 def find_marks(strokes: np.ndarray) -> list[Mark]:
@@ -1429,13 +1439,11 @@ def drop_edges(marks: list[Mark], shape: tuple[int, int], is_cut: bool) -> list[
     if side < ALONE_SIDE:
         return marks
 
-    def is_upright_bar(mark: Mark) -> bool:
-        x, _, w, h = mark.box
-        if is_cut or not (3 * w < h and w < 0.04 * side and min(x, shape[1] - x - w) < 0.04 * side):
-            return False
-        return is_full(cut_to_core(mark), 0.9)
+    def is_form_bar(mark: Mark) -> bool:
+        x, _, w, _ = mark.box
+        return w < 0.04 * side and min(x, shape[1] - x - w) < 0.04 * side and is_upright_bar(mark, 0.9)
 
-    return [mark for mark in marks if not (is_upright_bar(mark) or fills_edge(mark, shape))] or marks
+    return [mark for mark in marks if not (fills_edge(mark, shape) or (not is_cut and is_form_bar(mark)))] or marks
 
 
 def find_disc(mark: Mark) -> Box | None:
@@ -1705,15 +1713,11 @@ def drop_bar_codes(marks: list[Mark]) -> list[Mark]:
 def drop_bars(marks: list[Mark]) -> list[Mark]:
     """Drop upright bars that part digits or pictures side by side: all alike, taller than digits and between them."""
 
-    def is_bar(mark: Mark) -> bool:
-        core = cut_to_core(mark)
-        return 3 * core.box.w < core.box.h and is_full(core, 0.95)
-
     def is_between(bar: Box) -> bool:
         level = [box for box in digits if is_level(box, bar)]
         return any(box.mid_x < bar.x for box in level) and any(box.mid_x > bar.x for box in level)
 
-    is_upright = [is_bar(mark) for mark in marks]
+    is_upright = [is_upright_bar(mark, 0.95) for mark in marks]
     digits = [mark.box for mark, upright in zip(marks, is_upright, strict=True) if not upright]
     tall = max((box.h for box in digits), default=math.inf)
     bars = [mark.box for mark in compress(marks, is_upright) if mark.box.h > 1.2 * tall]
