@@ -88,10 +88,16 @@ THIN_STROKE = 0.11  # of a digit's longer side: a thin pen in MNIST, 2.2 of 20 p
 DARKEST_PAPER = 64  # of 255; of what is darker, as a desk may be, the grain of a camera takes a large share
 LOG_SHADES = np.rint(90 * np.log1p(np.arange(256) / 16)).astype(np.uint8)  # 0 .. 255; equal steps under any light
 SAME_SHADE = 8  # in these; where pixels of a small picture that touch differ by more, there is an edge
+ALONE_SIDE = 100  # pixels; a picture whose longer side is shorter holds a digit alone, which may fill it
+TINY_SIDE = 20  # pixels of the longer side of a tiny picture
 FINE = 96  # pixels of a digit's longer side from which strokes can be thickened evenly
 
 MIN_CONFIDENCE = 0.5  # below it, a digit is more likely wrong than right
 REREAD_BELOW = 0.9  # below it, a digit is read again
+BEYOND_DOUBT = 0.95  # confidence from which a 1 alone, or beside one digit, is added: parts of letters reach less
+CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
+MARGIN = 0.2  # of evidence, by which another way has to be better than the first
+MOST_IN_DOUBT = 150  # marks; a page with more is not read again, for that would take seconds
 LARGE_JPEG = 10**6  # bytes; decoded at half its width and height, which leaves all the pixels that are looked at
 LARGEST_FILE = 2**28  # bytes of a picture; 52 megapixels of colour and alpha take fewer
 CORES = os.cpu_count() or 1
@@ -111,9 +117,6 @@ Item = TypeVar("Item")
 
 class InputError(Exception):
     """Something that was given cannot be used; the message says what, and the way out."""
-
-
-ALONE_SIDE = 100  # pixels; a picture whose longer side is shorter holds a digit alone, which may fill it
 
 
 class Way(NamedTuple):
@@ -158,11 +161,6 @@ OTHER_WAYS = (
     Way("alone", alone=True, min_side=ALONE_SIDE),
     *(Way(name, channel=channel) for channel, name in enumerate(("blue", "green", "red"))),
 )
-BEYOND_DOUBT = 0.95  # confidence from which digits are added though half of all are 1s: parts of letters reach less
-TINY_SIDE = 20  # pixels of the longer side of a tiny picture
-CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
-MARGIN = 0.2  # of evidence, by which another way has to be better than the first
-MOST_IN_DOUBT = 150  # marks; a page with more is not read again, for that would take seconds
 
 
 class Box(NamedTuple):
@@ -372,6 +370,17 @@ def picture_paths(arguments: Iterable[str], tell: Callable[[str], None]) -> Iter
             yield argument
 
 
+def list_sources(pictures: Source | os.PathLike | Iterable) -> Iterator[Source]:
+    """Yield one or many pictures one by one, those of folders by their paths."""
+    is_one = isinstance(pictures, (str, os.PathLike, *BYTES, np.ndarray)) or hasattr(pictures, "getexif")
+    for picture in [pictures] if is_one else pictures:
+        if isinstance(picture, (str, os.PathLike)):
+            path = os.fspath(picture)
+            yield from walk(path) if os.path.isdir(path) else [path]
+        else:
+            yield bytes(picture) if isinstance(picture, BYTES) else picture
+
+
 def fetch_bytes(address: str) -> np.ndarray:
     """Return the content of what fsspec finds at an address, s3://bucket/7.png say, (N,) uint8."""
     try:
@@ -472,6 +481,32 @@ def decode_picture(content: np.ndarray) -> tuple[np.ndarray, int]:
     return picture if picture.dtype == np.uint8 else to_uint8(picture), reduction
 
 
+def from_pil(image: Image) -> np.ndarray:
+    """Return a PIL image, turned as its EXIF says: (H, W) or (H, W, 3 or 4) uint8; raise InputError if damaged."""
+    from PIL.ImageOps import exif_transpose
+
+    try:
+        image = exif_transpose(image)
+        if image.mode[0] in "IF":  # 16 or 32 bits
+            return to_uint8(np.array(image))
+        return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    except Exception as err:  # PIL opens files late, and each kind of file has errors of its own
+        raise InputError(f"a damaged PIL image ({err}); open another") from err
+
+
+def open_picture(source: Source) -> tuple[np.ndarray, int]:
+    """Return a picture, (H, W) gray or (H, W, 3 or 4) BGR(A) uint8, and its reduction; raise InputError if it is none."""
+    if isinstance(source, (str, bytes)):
+        return decode_picture(read_bytes(source))
+    source = from_pil(source) if hasattr(source, "getexif") else source
+    if not isinstance(source, np.ndarray) or source.dtype != np.uint8:
+        raise InputError("neither a path nor a PIL image, the bytes of a file or an array of uint8; give one of them")
+    if not source.size or source.ndim not in {2, 3} or source.shape[2:] not in {(), (3,), (4,)}:
+        raise InputError(f"an array of shape {source.shape}; give (H, W) or (H, W, 3 or 4), many in a list")
+    picture = source if source.ndim == 2 else np.dstack([source[:, :, 2::-1], source[:, :, 3:]])  # RGB to BGR
+    return np.ascontiguousarray(picture), 1
+
+
 def relative_ink(picture: np.ndarray) -> np.ndarray:
     """Return how much darker than what is around it a pixel is in any channel, (H, W) float; 1 is the darkest ink."""
     height, width = picture.shape[:2]
@@ -536,6 +571,43 @@ def to_gray(picture: np.ndarray, channel: int | None = None) -> np.ndarray:
     return (paper + (gray - paper) * (alpha / 255)).astype(np.uint8)
 
 
+def move(box: Box, across: int, down: int) -> Box:
+    """Return a box so many pixels further to the right and down."""
+    return box._replace(x=box.x + across, y=box.y + down)
+
+
+def scale_box(box: Box, across: float, down: float) -> Box:
+    """Return a box found on a shrunk picture as it stands on the picture itself."""
+    left, right = round(box.x * across), round(box.right * across)
+    top, bottom = round(box.y * down), round(box.bottom * down)
+    return Box(left, top, right - left, bottom - top)
+
+
+def is_at_edge(box: Box, size: tuple[int, int], reach: float) -> bool:
+    """Tell whether a box is less than so many pixels from an edge of its picture (width, height)."""
+    return min(box.x, box.y) < reach or box.right > size[0] - reach or box.bottom > size[1] - reach
+
+
+def is_level(box: Box, other: Box) -> bool:
+    """Tell whether the middle of a box is level with another."""
+    return other.y <= box.mid_y < other.bottom
+
+
+def is_beside(a: Box, b: Box) -> bool:
+    """Tell whether two boxes are side by side in one row: the middle of the less tall one is level with the other."""
+    return is_level(*sorted((a, b), key=lambda box: box.h))
+
+
+def is_on(box: Box, other: Box) -> bool:
+    """Tell whether the middle of a box lies on another."""
+    return other.x <= box.mid_x < other.right and is_level(box, other)
+
+
+def box_distance(a: Box, b: Box) -> tuple[int, int]:
+    """Return how far apart two boxes are across and down, in pixels, 0 where they overlap."""
+    return max(a.x - b.right, b.x - a.right, 0), max(a.y - b.bottom, b.y - a.bottom, 0)
+
+
 def shrink(gray: np.ndarray, side: int) -> np.ndarray:
     """Return a picture at most `side` pixels wide and high, by averaging areas; a small one as it is."""
     height, width = gray.shape
@@ -592,11 +664,6 @@ def fill_outline(outline: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def inside_sheet(sheet: np.ndarray) -> np.ndarray:
     """Return the mask of a sheet, (H, W) uint8, without its edge and the shadow there."""
     return cv2.erode(sheet, disc(max(sheet.shape) / 40))
-
-
-def is_at_edge(box: Box, size: tuple[int, int], reach: float) -> bool:
-    """Tell whether a box is less than so many pixels from an edge of its picture (width, height)."""
-    return min(box.x, box.y) < reach or box.right > size[0] - reach or box.bottom > size[1] - reach
 
 
 def list_regions(edges: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -666,18 +733,6 @@ def estimate_paper(gray: np.ndarray, sheet: np.ndarray) -> np.ndarray:
     own = np.argwhere(sheet)[nearest[sheet > 0].argsort()]  # the pixel of the sheet with each label
     line, column = own[nearest - 1].transpose(2, 0, 1)  # of the pixel of the sheet that is nearest to each
     return cv2.medianBlur(gray[line, column], max(gray.shape) // 3 | 1)
-
-
-def move(box: Box, across: int, down: int) -> Box:
-    """Return a box so many pixels further to the right and down."""
-    return box._replace(x=box.x + across, y=box.y + down)
-
-
-def scale_box(box: Box, across: float, down: float) -> Box:
-    """Return a box found on a shrunk picture as it stands on the picture itself."""
-    left, right = round(box.x * across), round(box.right * across)
-    top, bottom = round(box.y * down), round(box.bottom * down)
-    return Box(left, top, right - left, bottom - top)
 
 
 def cut_to_sheet(gray: np.ndarray, in_any_case: bool = False) -> tuple[np.ndarray, Box]:
@@ -815,6 +870,13 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
     return page
 
 
+def keep_linked(mask: np.ndarray, strong: np.ndarray) -> np.ndarray:
+    """Return the connected components of a mask, (H, W) bool, that have a strong pixel: hysteresis (Canny, 1986)."""
+    labels = cv2.connectedComponents(mask.astype(np.uint8))[1]
+    is_kept = np.bincount(labels[mask & strong], minlength=labels.max() + 1) > 0
+    return is_kept[labels]
+
+
 def cover_solids(gray: np.ndarray, paper: np.ndarray) -> np.ndarray:
     """Return paper, (H, W) uint8, that covers what is too wide for a stroke up to its edges: discs, cards, shadows.
 
@@ -917,13 +979,6 @@ def measure_grain(ink: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
             level, grain = estimate_spread(counts[: int(otsu) + 1])
             grain = min(grain, max(otsu - level, 0) / 12)  # six of these deviations are half-way to the threshold
     return level, grain
-
-
-def keep_linked(mask: np.ndarray, strong: np.ndarray) -> np.ndarray:
-    """Return the connected components of a mask, (H, W) bool, that have a strong pixel: hysteresis (Canny, 1986)."""
-    labels = cv2.connectedComponents(mask.astype(np.uint8))[1]
-    is_kept = np.bincount(labels[mask & strong], minlength=labels.max() + 1) > 0
-    return is_kept[labels]
 
 
 def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
@@ -1108,21 +1163,6 @@ def find_frame(core: np.ndarray) -> np.ndarray | None:
     return lines[room : room + height, room : room + width] > 0
 
 
-def is_level(box: Box, other: Box) -> bool:
-    """Tell whether the middle of a box is level with another."""
-    return other.y <= box.mid_y < other.bottom
-
-
-def is_beside(a: Box, b: Box) -> bool:
-    """Tell whether two boxes are side by side in one row: the middle of the less tall one is level with the other."""
-    return is_level(*sorted((a, b), key=lambda box: box.h))
-
-
-def is_on(box: Box, other: Box) -> bool:
-    """Tell whether the middle of a box lies on another."""
-    return other.x <= box.mid_x < other.right and is_level(box, other)
-
-
 def is_around(core: np.ndarray, box: Box, boxes: Iterable[Box]) -> bool:
     """Tell whether core, (H, W) uint8 of 0 and 1, in a box is a line around others: a circle, even open, or a frame.
 
@@ -1235,11 +1275,6 @@ def find_bodies(boxes: list[Box]) -> list[Box]:
     """Return those of the boxes of marks that are neither thin nor small: digits, mostly."""
     wide = [box for box in boxes if min(box.w, box.h) > 0.2 * max(box.w, box.h)]
     return [box for box in wide if box.h > 0.5 * max(box.h for box in wide)]
-
-
-def box_distance(a: Box, b: Box) -> tuple[int, int]:
-    """Return how far apart two boxes are across and down, in pixels, 0 where they overlap."""
-    return max(a.x - b.right, b.x - a.right, 0), max(a.y - b.bottom, b.y - a.bottom, 0)
 
 
 def belongs(fragment: Box, body: Box, tall: float) -> bool:
@@ -1902,46 +1937,6 @@ def cut_up(mark: Mark) -> list[tuple[int, int, Mark]]:
         if cv2.boundingRect(to_core(ink))[3] > 0.5 * h:
             parts.append((start, end, cut_to_ink(ink, x, y)))
     return parts
-
-
-def list_sources(pictures: Source | os.PathLike | Iterable) -> Iterator[Source]:
-    """Yield one or many pictures one by one, those of folders by their paths."""
-    is_one = isinstance(pictures, (str, os.PathLike, *BYTES, np.ndarray)) or hasattr(pictures, "getexif")
-    for picture in [pictures] if is_one else pictures:
-        if isinstance(picture, (str, os.PathLike)):
-            path = os.fspath(picture)
-            yield from walk(path) if os.path.isdir(path) else [path]
-        else:
-            yield bytes(picture) if isinstance(picture, BYTES) else picture
-
-
-def from_pil(image: Image) -> np.ndarray:
-    """Return a PIL image, turned as its EXIF says: (H, W) or (H, W, 3 or 4) uint8; raise InputError if damaged."""
-    from PIL.ImageOps import exif_transpose
-
-    try:
-        image = exif_transpose(image)
-        if image.mode[0] in "IF":  # 16 or 32 bits
-            return to_uint8(np.array(image))
-        return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    except Exception as err:  # PIL opens files late, and each kind of file has errors of its own
-        raise InputError(f"a damaged PIL image ({err}); open another") from err
-
-
-def open_picture(source: Source) -> tuple[np.ndarray, int]:
-    """Return a picture, (H, W) gray or (H, W, 3 or 4) BGR and alpha, uint8, and by how much it itself is larger.
-
-    Raises InputError where that cannot be.
-    """
-    if isinstance(source, (str, bytes)):
-        return decode_picture(read_bytes(source))
-    source = from_pil(source) if hasattr(source, "getexif") else source
-    if not isinstance(source, np.ndarray) or source.dtype != np.uint8:
-        raise InputError("neither a path nor a PIL image, the bytes of a file or an array of uint8; give one of them")
-    if not source.size or source.ndim not in {2, 3} or source.shape[2:] not in {(), (3,), (4,)}:
-        raise InputError(f"an array of shape {source.shape}; give (H, W) or (H, W, 3 or 4), many in a list")
-    picture = source if source.ndim == 2 else np.dstack([source[:, :, 2::-1], source[:, :, 3:]])  # RGB to BGR
-    return np.ascontiguousarray(picture), 1
 
 
 def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages:

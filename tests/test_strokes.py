@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import cv2
 import drawn
+import nondigits
 import numpy as np
 import pytest
 from conftest import read_one
@@ -834,6 +835,25 @@ def test_what_is_written_on_a_card_and_around_it_is_read(rng):
     write(page, pen("4", 150, 12, rng), 350, 220, BLACK)
     write(page, pen("7", 150, 12, rng), 30, 220, BLACK)
     assert read_one(page).characters == "74"
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"),
+    [
+        ("letter", 0.85),
+        ("word", 0.9),
+        ("signature", 0.9),
+        ("outlined shape", 0.9),
+        ("filled shape", 0.95),
+        ("ticked box", 0.9),
+        ("house", 0.9),
+        ("empty form", 0.75),
+        ("bare paper", 0.9),
+    ],
+)
+def test_drawn_pictures_without_a_digit_are_refused(kind, least):
+    readings = md.read_pictures([nondigits.draw(kind, number) for number in range(60)])
+    assert np.mean([set(reading.characters) <= {"?"} for reading in readings]) >= least
 
 
 @pytest.mark.parametrize("kind", ["blank", "grain", "vignette", "texture"])
