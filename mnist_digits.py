@@ -495,7 +495,7 @@ def from_pil(image: Image) -> np.ndarray:
 
 
 def open_picture(source: Source) -> tuple[np.ndarray, int]:
-    """Return a picture, (H, W) gray or (H, W, 3 or 4) BGR(A) uint8, and its reduction; raise InputError if it is none."""
+    """Return a picture, (H, W) or (H, W, 3 or 4) BGR(A) uint8, and its reduction; raise InputError if it is none."""
     if isinstance(source, (str, bytes)):
         return decode_picture(read_bytes(source))
     source = from_pil(source) if hasattr(source, "getexif") else source
