@@ -1923,8 +1923,8 @@ def cut_up(mark: Mark) -> list[tuple[int, int, Mark]]:
     core = to_core(small)
     outlines, tree = cv2.findContours(core, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     holes = [outline for index, outline in enumerate(outlines) if tree[0, index, 3] >= 0]
-    tall = [hole for hole in holes if cv2.boundingRect(hole)[3] > 0.6 * height]
-    cv2.drawContours(small, tall, -1, 255, cv2.FILLED)  # so that no seam cuts a 0 or an empty box in two
+    whole = [hole for hole in holes if cv2.boundingRect(hole)[3] > 0.6 * height and is_convex(hole)]
+    cv2.drawContours(small, whole, -1, 255, cv2.FILLED)  # of a 0 or an empty box, which no seam shall cut in two
     seams = find_seams(small / 255.0, apart=7, most=2 * stroke_width(core))
     cuts = np.stack([np.zeros(height, int), *seams, np.full(height, width)])  # (cuts, 48)
     parts = [(0, len(cuts) - 1, mark)]
