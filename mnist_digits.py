@@ -4090,7 +4090,7 @@ def open_cluster(address: str, predict: Predict) -> Iterator[dict[str, Any]]:
             ahead = 4 * sum(client.nthreads().values())
             yield {"predict": there, "pool": client.get_executor(pure=False), "ahead": ahead}
     except ModuleNotFoundError as err:
-        raise InputError(f"{address}: its workers are missing {err.name}; install requirements.txt there") from err
+        raise InputError(f"{address}: its workers are missing {err.name}; install requirements-read.txt there") from err
     except (CancelledError, CommClosedError, KilledWorker) as err:
         raise InputError(f"{address}: lost while reading; --skip-read goes on with what --json has printed") from err
 
@@ -4341,7 +4341,7 @@ def add_web_flags(group: argparse._ArgumentGroup) -> None:
     """Add the flags for the web page."""
     port = in_range(int, 1, 65535, "a port, 1 to 65535")
     group.add_argument("--web", action="store_true", help="open a page in the browser to draw digits on")
-    group.add_argument("--host", help="address the page listens on; 0.0.0.0 lets everyone in (default: 127.0.0.1)")
+    group.add_argument("--host", help="address it listens on; 0.0.0.0 opens it to the network (default: 127.0.0.1)")
     group.add_argument("--port", type=port, metavar="N", help="port it listens on (default: 7860)")
 
 
@@ -4375,10 +4375,10 @@ def add_training_flags(group: argparse._ArgumentGroup) -> None:
 
 
 EXAMPLES = f"""examples:
-  mnist_digits.py photo.jpg scans/        read a picture and a folder
-  mnist_digits.py photo.jpg --json        the same for programs
-  mnist_digits.py                         train on MNIST, then read samples/
-  mnist_digits.py --epochs 1 --train 7.png
+  python mnist_digits.py photo.jpg scans/           read a picture and a folder
+  python mnist_digits.py photo.jpg --json           the same for programs
+  python mnist_digits.py                            train on MNIST, then read samples/
+  python mnist_digits.py --epochs 1 --train 7.png   train for an epoch, then read a picture
 
 formats: {", ".join(suffix[1:] for suffix in sorted(PICTURE_SUFFIXES))}; one per file, the first frame of an animation
 exit status: 0 all read, 1 something could not be read or done, 2 wrong command line, 130 stopped with Ctrl-C"""
@@ -4389,7 +4389,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mnist_digits.py",
         usage="%(prog)s [options] [IMAGE|FOLDER ...]",
-        description="Read handwritten digits from pictures. Without any picture: train on MNIST and read samples/.",
+        description="Read handwritten digits from pictures. Without any: train for minutes, then read samples/.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -4401,7 +4401,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--version", action="version", version=f"%(prog)s {__version__}", help="print the version and exit")
     add_reading_flags(parser.add_argument_group("reading"))
     add_web_flags(parser.add_argument_group("drawing"))
-    add_training_flags(parser.add_argument_group("training", argument_default=argparse.SUPPRESS))
+    training = "training (with pictures, add --train)"
+    add_training_flags(parser.add_argument_group(training, argument_default=argparse.SUPPRESS))
     return parser
 
 
