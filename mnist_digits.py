@@ -141,7 +141,7 @@ class Way(NamedTuple):
 
 
 PLAIN = Way("plain")
-FAINT_INK = Way("faint", 0.5, floor=4, cut=True)
+FAINT_INK = Way("faint", 0.5, floor=4)
 LINKED_INK = Way("linked", 0, floor=2.5, linked=True)
 CALM_INK = Way("calm", blur=1.2)
 OTHER_WAYS = (
@@ -231,6 +231,7 @@ class Piece(NamedTuple):
     mark_index: int  # which mark it is part of, counted over the page
     start: int  # the cut it begins at, 0 for the left end of the mark
     end: int  # the cut it ends at
+    crossed: float = 0  # ink on its two cuts, in widths of a stroke
 
 
 class Page(NamedTuple):
@@ -1110,7 +1111,8 @@ def find_level_frame(core: np.ndarray) -> np.ndarray | None:
             return None
         is_line |= np.rot90(lines, -turns)
     (height, width), pieces = core.shape, find_boxes((core & ~is_line).astype(np.uint8))
-    inner = [box for box in pieces if min(box.mid_x, width - box.mid_x, box.mid_y, height - box.mid_y) > 0.15 * height]
+    margin = 0.1 * height  # of a piece, more has to lie inside
+    inner = [b for b in pieces if min(b.right, width - b.x, b.bottom, height - b.y) > margin]
     return is_line if any(box.h > 0.1 * height for box in inner) else None  # else it may be a square 0
 
 
@@ -1879,11 +1881,12 @@ def to_digit(ink: np.ndarray) -> np.ndarray:
     return fit_digit(thicken(shrink(cut_to_ink(ink).ink, 2 * FINE)))
 
 
-def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
-    """Return the seams that part ink, (H, W) 0 .. 1, most easily into left and right: their columns (H,), in order.
+def find_seams(ink: np.ndarray, apart: int, most: float) -> list[tuple[np.ndarray, float]]:
+    """Return the seams that part ink, (H, W) 0 .. 1, most easily into left and right, in order, and what each costs.
 
-    Each steps aside by a pixel a line at most and crosses no more than `most` ink; half-way down, they are `apart`
-    pixels or more from one another (seam carving: Avidan and Shamir, 2007).
+    A seam is its columns (H,). It steps aside by a pixel a line at most, and costs the ink that it crosses and 0.4 a
+    step, `most` in all; half-way down, seams are `apart` pixels or more from one another (seam carving: Avidan and
+    Shamir, 2007).
     """
     height, width = ink.shape
     half = height // 2
@@ -1892,7 +1895,7 @@ def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
         crossed = np.pad(lines[0], 1, constant_values=np.inf)  # the least ink on the way to each pixel; none is outside
         steps = []
         for line in lines[1:]:
-            ways = np.stack([crossed[1:-1], crossed[:-2] + 0.2, crossed[2:] + 0.2])  # a step aside costs 0.2 of ink
+            ways = np.stack([crossed[1:-1], crossed[:-2] + 0.4, crossed[2:] + 0.4])
             crossed[1:-1] = line + ways.min(axis=0)
             steps.append(np.array([0, -1, 1])[ways.argmin(axis=0)])
         return crossed[1:-1], steps[::-1]
@@ -1900,24 +1903,25 @@ def find_seams(ink: np.ndarray, apart: int, most: float) -> list[np.ndarray]:
     (above, up), (below, down) = accumulate(ink[: half + 1]), accumulate(ink[half:][::-1])
     crossed, seams = above + below - ink[half], []
     for x in crossed.argsort():
-        near = not apart <= x <= width - apart or any(abs(x - seam[half]) < apart for seam in seams)
+        near = not apart <= x <= width - apart or any(abs(x - seam[half]) < apart for seam, _ in seams)
         if crossed[x] <= most and not near:
             upper, lower = [x], [x]
             for steps, half_of_it in ((up, upper), (down, lower)):
                 for step in steps:
                     half_of_it.append(half_of_it[-1] + step[half_of_it[-1]])
-            seams.append(np.array(upper[:0:-1] + lower))
-    return sorted(seams, key=lambda seam: seam[half])
+            seams.append((np.array(upper[:0:-1] + lower), float(crossed[x])))
+    return sorted(seams, key=lambda seam: seam[0][half])
 
 
-def cut_up(mark: Mark) -> list[tuple[int, int, Mark]]:
-    """Return a mark and the parts that it may consist of, each with the cuts that it begins and ends at.
+def cut_up(mark: Mark) -> list[tuple[Mark, int, int, float]]:
+    """Return a mark and the parts that it may consist of, each with the cuts it begins and ends at and what these cost.
 
-    The parts of a mark wide enough for digits that touch lie between any two seams that leave room for just one.
+    The parts of a mark wide enough for digits that touch lie between any two seams that leave room for just one. The
+    cost is that of the seams, in widths of a stroke.
     """
     x, y, w, h = mark.box
     if not max(0.7 * h, 6) <= w <= 12 * h:
-        return [(0, 1, mark)]
+        return [(mark, 0, 1, 0)]
     height, width = 48, max(48 * w // h, 2)  # seams are as easily found on a small mark
     small = cv2.resize(mark.ink, (width, height), interpolation=cv2.INTER_AREA)
     core = to_core(small)
@@ -1925,17 +1929,17 @@ def cut_up(mark: Mark) -> list[tuple[int, int, Mark]]:
     holes = [outline for index, outline in enumerate(outlines) if tree[0, index, 3] >= 0]
     whole = [hole for hole in holes if cv2.boundingRect(hole)[3] > 0.6 * height and is_convex(hole)]
     cv2.drawContours(small, whole, -1, 255, cv2.FILLED)  # of a 0 or an empty box, which no seam shall cut in two
-    seams = find_seams(small / 255.0, apart=7, most=2 * stroke_width(core))
-    cuts = np.stack([np.zeros(height, int), *seams, np.full(height, width)])  # (cuts, 48)
-    parts = [(0, len(cuts) - 1, mark)]
-    for start, end in combinations(range(len(cuts)), 2):
-        left, right = cuts[[start, end], :, np.newaxis]
-        if (start, end) == parts[0][:2] or (right - left)[height // 2] > 1.25 * height:
+    pen = stroke_width(core)
+    cuts = [(np.zeros(height, int), 0), *find_seams(small / 255.0, 3, 3 * pen), (np.full(height, width), 0)]
+    parts = [(mark, 0, len(cuts) - 1, 0)]
+    for (start, (left, before)), (end, (right, after)) in combinations(enumerate(cuts), 2):
+        if end - start == len(cuts) - 1 or right[height // 2] - left[height // 2] > 1.25 * height:
             continue
+        left, right = left[:, np.newaxis], right[:, np.newaxis]
         between = ((left <= np.arange(width)) & (np.arange(width) < right)).astype(np.uint8)
         ink = mark.ink * cv2.resize(between, (w, h), interpolation=cv2.INTER_NEAREST)
         if cv2.boundingRect(to_core(ink))[3] > 0.5 * h:
-            parts.append((start, end, cut_to_ink(ink, x, y)))
+            parts.append((cut_to_ink(ink, x, y), start, end, (before + after) / pen))
     return parts
 
 
@@ -1984,8 +1988,8 @@ def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way =
     pieces, digits = [], []
     marks = [(row_index, mark) for row_index, row in enumerate(stages.rows) for mark in row]
     for mark_index, (row_index, mark) in enumerate(marks):
-        for start, end, part in cut_up(mark) if way.cut and not one else [(0, 1, mark)]:
-            pieces.append(Piece(scale_box(part.box, across, down), row_index, mark_index, start, end))
+        for part, *cuts in cut_up(mark) if way.cut and not one else [(mark, 0, 1, 0)]:
+            pieces.append(Piece(scale_box(part.box, across, down), row_index, mark_index, *cuts))
             digits.append(to_digit(part.ink))
     found = np.array(digits, np.uint8).reshape(-1, FIELD, FIELD)
     thumbnail = shrink(gray if way.alone else small, 480)  # in a figure, more would not show
@@ -3248,17 +3252,18 @@ def choose_pieces(pieces: list[Piece], probs: np.ndarray) -> list[int]:
     """Return the indices of those pieces of a mark, the first of them whole, that are its digits, from probs (N, 10).
 
     It is the partition into pieces far more certain than the whole with the highest sum of log-odds, weighted by width,
-    less the mark's height for each piece; the whole itself where there is none.
+    less the ink on their cuts, in widths of a stroke, by the mark's height; the whole itself if even that is low.
     """
-    confidence, odds = probs.max(axis=1), log_odds(probs)
+    confidence, odds, whole = probs.max(axis=1), log_odds(probs), pieces[0]
     best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}  # for each cut, the best partition to the left of it
     for index, piece in sorted(enumerate(pieces), key=lambda one: one[1].end):
         if piece.start in best and confidence[index] > min(confidence[0] + 0.65, REREAD_BELOW):
             value, before = best[piece.start]
-            value += piece.box.w * odds[index] - pieces[0].box.h
+            value += piece.box.w * odds[index] - piece.crossed * whole.box.h
             if piece.end not in best or value > best[piece.end][0]:
                 best[piece.end] = value, [*before, index]
-    return best.get(pieces[0].end, (0, [0]))[1]
+    value, chosen = best.get(whole.end, (0, []))
+    return chosen if value > 1.5 * whole.box.w else [0]  # 1.5: words and scribbles, cut up, reach less
 
 
 def read_page(page: Page, probs: np.ndarray) -> Reading:
@@ -3354,12 +3359,14 @@ def loses(other: Reading, first: Reading) -> bool:
 def has_doubtful_ones(other: Reading, first: Reading) -> bool:
     """Tell whether 1s of another reading may be pieces of other strokes, for any piece of a stroke looks like a 1.
 
-    Unless they are outnumbered by certain digits other than 1, no 1 that is new may run off the page and, where digits
-    are added, there may be only one, narrow, tall and beyond doubt.
+    Unless they are outnumbered by certain digits other than 1, no 1 that is new may run off the page. Where digits are
+    added, all 1s have to be narrow, tall and beyond doubt, and several no more than the rest, which must not be alike:
+    empty boxes, cut in two, are 17 17.
     """
-    count, non_ones = len(other.boxes), np.count_nonzero(find_certain(other.probs) != 1)
+    count, others = len(other.boxes), find_certain(other.probs)
+    others = others[others != 1]
     ones = list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
-    if non_ones > len(ones):
+    if len(others) > len(ones):
         return False
     known = list(compress(first.boxes, first.probs.argmax(axis=1) == 1))
     new = [box for box in ones if not any(is_on(box, one) or is_on(one, box) for one in known)]
@@ -3367,7 +3374,8 @@ def has_doubtful_ones(other: Reading, first: Reading) -> bool:
         return True
     tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # in heights; a lone 1 may lean
     are_plain = all(box.w < widest * box.h and box.h > 0.75 * tallest for box in ones)
-    return count > len(first.boxes) and (len(ones) > 1 or not are_plain or other.confidence < BEYOND_DOUBT)
+    are_too_many = len(ones) > 1 and (len(others) < len(ones) or len(set(others)) < 2)
+    return count > len(first.boxes) and (are_too_many or not are_plain or other.confidence < BEYOND_DOUBT)
 
 
 def can_replace(other: Reading, first: Reading) -> bool:
@@ -3375,8 +3383,10 @@ def can_replace(other: Reading, first: Reading) -> bool:
     way, count, certain = other.page.way, len(other.boxes), find_certain(other.probs)
     if count < way.min_digits or len(certain) < 0.6 * count:
         return False
-    if (way.circled or way.near or (way.blur and count > 1)) and not np.any(certain > 1):
-        return False  # rings and strokes in a circle or a pattern, and boxes out of focus, are hardly 0s and 1s
+    if (way.circled or way.near) and not np.any(certain > 1):
+        return False  # rings and strokes in a circle or a pattern are hardly 0s and 1s
+    if way.blur and count > 1 and not certain.any():
+        return False  # boxes out of focus are hardly 0s
     if way.tiles and count == 1 and certain[0] == 1 and any(box.h > 1.2 * box.w for box in first.boxes):
         return False  # it may be the hole of a 0 that is all corners
     fills_picture = max(max(box.w, box.h) for box in other.boxes) > 0.8 * max(other.page.size)
