@@ -1111,9 +1111,9 @@ def find_level_frame(core: np.ndarray) -> np.ndarray | None:
             return None
         is_line |= np.rot90(lines, -turns)
     (height, width), pieces = core.shape, find_boxes((core & ~is_line).astype(np.uint8))
-    margin = 0.1 * height  # of a piece, more has to lie inside
-    inner = [b for b in pieces if min(b.right, width - b.x, b.bottom, height - b.y) > margin]
-    return is_line if any(box.h > 0.1 * height for box in inner) else None  # else it may be a square 0
+    least = 0.1 * height  # of a piece of writing, more than that reaches inside from any side
+    inner = [box for box in pieces if min(box.right, width - box.x, box.bottom, height - box.y) > least]
+    return is_line if any(box.h > least for box in inner) else None  # else it may be a square 0
 
 
 def find_underline(core: np.ndarray) -> np.ndarray | None:
@@ -1930,7 +1930,8 @@ def cut_up(mark: Mark) -> list[tuple[Mark, int, int, float]]:
     whole = [hole for hole in holes if cv2.boundingRect(hole)[3] > 0.6 * height and is_convex(hole)]
     cv2.drawContours(small, whole, -1, 255, cv2.FILLED)  # of a 0 or an empty box, which no seam shall cut in two
     pen = stroke_width(core)
-    cuts = [(np.zeros(height, int), 0), *find_seams(small / 255.0, 3, 3 * pen), (np.full(height, width), 0)]
+    seams = find_seams(small / 255.0, apart=3, most=3 * pen)
+    cuts = [(np.zeros(height, int), 0), *seams, (np.full(height, width), 0)]
     parts = [(mark, 0, len(cuts) - 1, 0)]
     for (start, (left, before)), (end, (right, after)) in combinations(enumerate(cuts), 2):
         if end - start == len(cuts) - 1 or right[height // 2] - left[height // 2] > 1.25 * height:
@@ -3252,7 +3253,7 @@ def choose_pieces(pieces: list[Piece], probs: np.ndarray) -> list[int]:
     """Return the indices of those pieces of a mark, the first of them whole, that are its digits, from probs (N, 10).
 
     It is the partition into pieces far more certain than the whole with the highest sum of log-odds, weighted by width,
-    less the ink on their cuts, in widths of a stroke, by the mark's height; the whole itself if even that is low.
+    less the ink on their cuts, in widths of a stroke, by the mark's height; the whole itself where that is low.
     """
     confidence, odds, whole = probs.max(axis=1), log_odds(probs), pieces[0]
     best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}  # for each cut, the best partition to the left of it

@@ -283,6 +283,18 @@ def test_the_lines_of_a_table_are_erased_where_digits_touch_them(rng):
     assert next(md.read_pictures([page])).text.split() == ["3165", "2807"]
 
 
+@pytest.mark.parametrize("filled", [0, 3])
+def test_a_table_of_which_one_row_is_filled_is_read(filled, rng):
+    page = plain(560, 420)
+    for y in range(60, 501, 110):
+        cv2.line(page, (60, y), (360, y), BLACK, 3)
+    for x in (60, 360):
+        cv2.line(page, (x, 60), (x, 500), BLACK, 3)
+    for place, label in enumerate("274"):
+        write(page, pen(label, 70, 8, rng, slant=0), 120 + 65 * place, 80 + 110 * filled, BLACK)
+    assert read_one(page).text == "274"
+
+
 @pytest.mark.parametrize("away", [-2, 4, 20])  # pixels between the digits and the line
 def test_the_line_below_a_number_is_erased(away, rng):
     page = plain(320, 520)
