@@ -231,7 +231,7 @@ class Piece(NamedTuple):
     mark_index: int  # which mark it is part of, counted over the page
     start: int  # the cut it begins at, 0 for the left end of the mark
     end: int  # the cut it ends at
-    crossed: float = 0  # ink on its two cuts, in widths of a stroke
+    cost: float = 0  # of its two cuts, in widths of a stroke
 
 
 class Page(NamedTuple):
@@ -1111,7 +1111,7 @@ def find_level_frame(core: np.ndarray) -> np.ndarray | None:
             return None
         is_line |= np.rot90(lines, -turns)
     (height, width), pieces = core.shape, find_boxes((core & ~is_line).astype(np.uint8))
-    least = 0.1 * height  # of a piece of writing, more than that reaches inside from any side
+    least = 0.1 * height  # what is written in a frame reaches further in from each side
     inner = [box for box in pieces if min(box.right, width - box.x, box.bottom, height - box.y) > least]
     return is_line if any(box.h > least for box in inner) else None  # else it may be a square 0
 
@@ -1932,15 +1932,16 @@ def cut_up(mark: Mark) -> list[tuple[Mark, int, int, float]]:
     pen = stroke_width(core)
     seams = find_seams(small / 255.0, apart=3, most=3 * pen)
     cuts = [(np.zeros(height, int), 0), *seams, (np.full(height, width), 0)]
+    beyond = [(columns[:, np.newaxis] <= np.arange(width)).astype(np.uint8) for columns, _ in cuts]  # right of each cut
+    beyond = [cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST) for mask in beyond]
     parts = [(mark, 0, len(cuts) - 1, 0)]
-    for (start, (left, before)), (end, (right, after)) in combinations(enumerate(cuts), 2):
+    for start, end in combinations(range(len(cuts)), 2):
+        (left, left_cost), (right, right_cost) = cuts[start], cuts[end]
         if end - start == len(cuts) - 1 or right[height // 2] - left[height // 2] > 1.25 * height:
             continue
-        left, right = left[:, np.newaxis], right[:, np.newaxis]
-        between = ((left <= np.arange(width)) & (np.arange(width) < right)).astype(np.uint8)
-        ink = mark.ink * cv2.resize(between, (w, h), interpolation=cv2.INTER_NEAREST)
+        ink = mark.ink * (beyond[start] > beyond[end])
         if cv2.boundingRect(to_core(ink))[3] > 0.5 * h:
-            parts.append((cut_to_ink(ink, x, y), start, end, (before + after) / pen))
+            parts.append((cut_to_ink(ink, x, y), start, end, (left_cost + right_cost) / pen))
     return parts
 
 
@@ -3253,14 +3254,14 @@ def choose_pieces(pieces: list[Piece], probs: np.ndarray) -> list[int]:
     """Return the indices of those pieces of a mark, the first of them whole, that are its digits, from probs (N, 10).
 
     It is the partition into pieces far more certain than the whole with the highest sum of log-odds, weighted by width,
-    less the ink on their cuts, in widths of a stroke, by the mark's height; the whole itself where that is low.
+    less the cost of their cuts, in widths of a stroke, by the mark's height; the whole itself where that is low.
     """
     confidence, odds, whole = probs.max(axis=1), log_odds(probs), pieces[0]
     best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}  # for each cut, the best partition to the left of it
     for index, piece in sorted(enumerate(pieces), key=lambda one: one[1].end):
         if piece.start in best and confidence[index] > min(confidence[0] + 0.65, REREAD_BELOW):
             value, before = best[piece.start]
-            value += piece.box.w * odds[index] - piece.crossed * whole.box.h
+            value += piece.box.w * odds[index] - piece.cost * whole.box.h
             if piece.end not in best or value > best[piece.end][0]:
                 best[piece.end] = value, [*before, index]
     value, chosen = best.get(whole.end, (0, []))
@@ -3361,13 +3362,13 @@ def has_doubtful_ones(other: Reading, first: Reading) -> bool:
     """Tell whether 1s of another reading may be pieces of other strokes, for any piece of a stroke looks like a 1.
 
     Unless they are outnumbered by certain digits other than 1, no 1 that is new may run off the page. Where digits are
-    added, all 1s have to be narrow, tall and beyond doubt, and several no more than the rest, which must not be alike:
-    empty boxes, cut in two, are 17 17.
+    added, every 1 has to be narrow, tall and beyond doubt, and there may be several only beside as many other digits
+    that are not all alike: empty boxes, cut in two, are 17 17.
     """
-    count, others = len(other.boxes), find_certain(other.probs)
-    others = others[others != 1]
+    count, certain = len(other.boxes), find_certain(other.probs)
+    non_ones = certain[certain != 1]
     ones = list(compress(other.boxes, other.probs.argmax(axis=1) == 1))
-    if len(others) > len(ones):
+    if len(non_ones) > len(ones):
         return False
     known = list(compress(first.boxes, first.probs.argmax(axis=1) == 1))
     new = [box for box in ones if not any(is_on(box, one) or is_on(one, box) for one in known)]
@@ -3375,7 +3376,7 @@ def has_doubtful_ones(other: Reading, first: Reading) -> bool:
         return True
     tallest, widest = max(box.h for box in other.boxes), 0.8 if count == 1 else 0.6  # in heights; a lone 1 may lean
     are_plain = all(box.w < widest * box.h and box.h > 0.75 * tallest for box in ones)
-    are_too_many = len(ones) > 1 and (len(others) < len(ones) or len(set(others)) < 2)
+    are_too_many = len(ones) > 1 and (len(non_ones) < len(ones) or len(set(non_ones)) < 2)
     return count > len(first.boxes) and (are_too_many or not are_plain or other.confidence < BEYOND_DOUBT)
 
 

@@ -216,7 +216,7 @@ def table(result: dict, bundled: dict) -> list[str]:
 
     for part, of in result["parts"].items():
         cells = [part, of["n"], right(of["accuracy"], of["accuracy_sd"]), f"{of['seconds']:.0f}", of["ratio"]]
-        cells += [f"{seconds:.0f} s" if seconds else "not reached" for seconds in of["seconds_to"].values()]
+        cells += [f"{seconds:.0f} s" if seconds else "not by all seeds" for seconds in of["seconds_to"].values()]
         lines.append(f"| {' | '.join(map(str, cells))} | {of['multiply_adds'] / 1e6:.1f} M |")
     settings = bundled["settings"]
     products = count_products(md.build_network(md.RECIPES[settings["network"]])) / 1e6
