@@ -98,6 +98,7 @@ BEYOND_DOUBT = 0.95  # confidence from which a 1 alone, or beside one digit, is 
 CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
 MARGIN = 0.2  # of evidence, by which another way has to be better than the first
 MOST_IN_DOUBT = 150  # marks; a page with more is not read again, for that would take seconds
+MOST_PIECES = 2000  # of a page; once it has so many, no further mark is cut up, which would take seconds, too
 LARGE_JPEG = 10**6  # bytes; decoded at half its width and height, which leaves all the pixels that are looked at
 LARGEST_FILE = 2**28  # bytes of a picture; 52 megapixels of colour and alpha take fewer
 CORES = os.cpu_count() or 1
@@ -151,11 +152,11 @@ OTHER_WAYS = (
     LINKED_INK,
     CALM_INK,
     Way("sheet", sheet=True),
-    *(way._replace(name=f"sheet {way.name}", sheet=True) for way in (FAINT_INK, LINKED_INK, CALM_INK)),
+    CALM_INK._replace(name="sheet calm", sheet=True),
     Way("hollow", hollow=True),
     Way("circled", circled=True),
     Way("tiles", tiles=True),
-    Way("green tiles", tiles=True, channel=1),
+    Way("green tiles", tiles=True, channel=1),  # in Matplotlib's default colours, digits differ most in green
     Way("inverted", inverted=True, min_digits=4),
     Way("near", near=True, min_side=2 * ALONE_SIDE),  # where so close is still wider than a thin pen
     Way("alone", alone=True, min_side=ALONE_SIDE),
@@ -190,6 +191,11 @@ class Box(NamedTuple):
     def mid_x(self) -> float:
         """The column half-way across."""
         return self.x + self.w / 2
+
+    @property
+    def pixels(self) -> tuple[slice, slice]:
+        """The index of what it holds of its picture."""
+        return slice(self.y, self.bottom), slice(self.x, self.right)
 
     @property
     def transposed(self) -> Box:
@@ -305,7 +311,7 @@ class Data(NamedTuple):
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Images: file -> gray -> ink -> digits
+# Pictures: file -> gray
 # ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -572,6 +578,11 @@ def to_gray(picture: np.ndarray, channel: int | None = None) -> np.ndarray:
     return (paper + (gray - paper) * (alpha / 255)).astype(np.uint8)
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Boxes and masks: what the next sections share
+# ----------------------------------------------------------------------------------------------------------------------
+
+
 def move(box: Box, across: int, down: int) -> Box:
     """Return a box so many pixels further to the right and down."""
     return box._replace(x=box.x + across, y=box.y + down)
@@ -609,6 +620,17 @@ def box_distance(a: Box, b: Box) -> tuple[int, int]:
     return max(a.x - b.right, b.x - a.right, 0), max(a.y - b.bottom, b.y - a.bottom, 0)
 
 
+def group_items(items: Iterable[Item], fits: Callable[[list[Item], Item], bool]) -> list[list[Item]]:
+    """Put each item into the first group that it fits, or else into one of its own."""
+    groups: list[list[Item]] = []
+    for item in items:
+        found = next((one for one in groups if fits(one, item)), None)
+        if found is None:
+            groups.append(found := [])
+        found.append(item)
+    return groups
+
+
 def shrink(gray: np.ndarray, side: int) -> np.ndarray:
     """Return a picture at most `side` pixels wide and high, by averaging areas; a small one as it is."""
     height, width = gray.shape
@@ -624,11 +646,6 @@ def downsample(gray: np.ndarray, side: int) -> np.ndarray:
     return cv2.resize(gray[: height * times, : width * times], (width, height), interpolation=cv2.INTER_AREA)
 
 
-def shrink_for(way: Way, gray: np.ndarray) -> np.ndarray:
-    """Return a picture shrunk to the size that a way works on."""
-    return shrink(gray, ALONE_SIDE - 1 if way.alone else WORKING_SIDE)
-
-
 def border_median(gray: np.ndarray) -> float:
     """Return the median of the pixels along the sides of a picture, (H, W) uint8."""
     return float(np.median(np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])))
@@ -640,9 +657,9 @@ def disc(diameter: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter))
 
 
-def is_convex(outline: np.ndarray) -> bool:
-    """Tell whether an outline, (N, 1, 2) as OpenCV finds it, has hardly a dent."""
-    return cv2.contourArea(outline) > 0.9 * cv2.contourArea(cv2.convexHull(outline))
+def pad(ink: np.ndarray, margin: int) -> np.ndarray:
+    """Return ink, (H, W) uint8, with so many pixels of paper around it."""
+    return cv2.copyMakeBorder(ink, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
 
 
 def grow(mask: np.ndarray, diameter: float) -> np.ndarray:
@@ -650,6 +667,34 @@ def grow(mask: np.ndarray, diameter: float) -> np.ndarray:
     if diameter < 40:
         return cv2.dilate(mask, disc(diameter))
     return (cv2.distanceTransform(1 - mask, cv2.DIST_L2, 5) <= diameter / 2).astype(np.uint8)
+
+
+def to_core(ink: np.ndarray) -> np.ndarray:
+    """Return what of ink, (H, W) uint8, makes a stroke, (H, W) uint8 of 0 and 1."""
+    return (ink >= CORE).astype(np.uint8)
+
+
+def keep_linked(mask: np.ndarray, strong: np.ndarray) -> np.ndarray:
+    """Return the connected components of a mask, (H, W) bool, that have a strong pixel: hysteresis (Canny, 1986)."""
+    labels = cv2.connectedComponents(mask.astype(np.uint8))[1]
+    is_kept = np.bincount(labels[mask & strong], minlength=labels.max() + 1) > 0
+    return is_kept[labels]
+
+
+def stroke_width(core: np.ndarray) -> float:
+    """Return the mean width of the strokes of a mask (H, W), in pixels and about one too many; 1 if there are none.
+
+    The mean distance to the nearest edge is a quarter of the width of a band, and half a pixel more on a grid.
+    """
+    x, y, w, h = cv2.boundingRect(core)
+    distance = cv2.distanceTransform(pad(core, 1)[y : y + h + 2, x : x + w + 2], cv2.DIST_L2, 5)
+    return max(4 * float(distance.sum()) / max(cv2.countNonZero(distance), 1) - 1, 1.0)
+
+
+def find_boxes(mask: np.ndarray) -> list[Box]:
+    """Return the boxes of the connected components of a mask, (H, W) uint8 of 0 and 1."""
+    outlines, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    return [Box(*cv2.boundingRect(outline)) for index, outline in enumerate(outlines) if tree[0, index, 3] < 0]
 
 
 def find_outline(mask: np.ndarray) -> np.ndarray:
@@ -660,6 +705,24 @@ def find_outline(mask: np.ndarray) -> np.ndarray:
 def fill_outline(outline: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Return what an outline, (N, 1, 2), encloses of a picture (H, W), a mask (H, W) uint8 of 0 and 1."""
     return cv2.drawContours(np.zeros(shape, np.uint8), [outline], 0, 1, cv2.FILLED)
+
+
+def is_convex(outline: np.ndarray) -> bool:
+    """Tell whether an outline, (N, 1, 2) as OpenCV finds it, has hardly a dent."""
+    return cv2.contourArea(outline) > 0.9 * cv2.contourArea(cv2.convexHull(outline))
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Paper: gray -> ink
+# ----------------------------------------------------------------------------------------------------------------------
+
+# A photo may show a desk around a sheet of paper (cut_to_sheet), light that falls off, and a pen that is lighter than
+# the paper (is_light_on_dark). Ink is what is left once the paper's own shade is taken out of the picture (to_ink).
+
+
+def shrink_for(way: Way, gray: np.ndarray) -> np.ndarray:
+    """Return a picture shrunk to the size that a way works on."""
+    return shrink(gray, ALONE_SIDE - 1 if way.alone else WORKING_SIDE)
 
 
 def inside_sheet(sheet: np.ndarray) -> np.ndarray:
@@ -755,14 +818,13 @@ def cut_to_sheet(gray: np.ndarray, in_any_case: bool = False) -> tuple[np.ndarra
     if not sheet.any():
         return uncut
     across, down = np.divide(gray.shape[::-1], small.shape[::-1])
-    x, y, w, h = cv2.boundingRect(sheet)
-    if max(across * w, down * h) < ALONE_SIDE:  # cut so small, it would be taken for a digit alone
-        x, y, w, h = 0, 0, *small.shape[::-1]
-    small, sheet = small[y : y + h, x : x + w], sheet[y : y + h, x : x + w]
-    box = scale_box(Box(x, y, w, h), across, down)
+    box = Box(*cv2.boundingRect(sheet))
+    if max(across * box.w, down * box.h) < ALONE_SIDE:  # cut so small, it would be taken for a digit alone
+        box = Box(0, 0, *small.shape[::-1])
+    small, sheet, box = small[box.pixels], sheet[box.pixels], scale_box(box, across, down)
     paper = cv2.resize(estimate_paper(small, sheet), (box.w, box.h), interpolation=cv2.INTER_LINEAR)
     is_paper = cv2.resize(sheet, (box.w, box.h), interpolation=cv2.INTER_NEAREST) > 0
-    return np.where(is_paper, gray[box.y : box.bottom, box.x : box.right], paper), box
+    return np.where(is_paper, gray[box.pixels], paper), box
 
 
 def split_light(gray: np.ndarray) -> tuple[np.ndarray, float]:
@@ -854,28 +916,25 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
     solid = cv2.drawContours(np.zeros_like(gray), outlines, -1, 1, cv2.FILLED)
     solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))  # without the ticks of axes
     page = np.full_like(gray, 255)
-    for outline in cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)[0]:
-        hull, (_, (width, height), _) = cv2.convexHull(outline), cv2.minAreaRect(outline)
+    for box in find_boxes(solid):
+        fifth = max(min(box.w, box.h) // 5, 9)
+        opened = cv2.morphologyEx(pad(solid[box.pixels], fifth), cv2.MORPH_OPEN, np.ones((fifth, fifth), np.uint8))
+        if not opened.any():
+            continue
+        hull = cv2.convexHull(find_outline(opened[fifth:-fifth, fifth:-fifth]))  # without a label that touches it
+        _, (width, height), _ = cv2.minAreaRect(hull)
         is_rectangle = cv2.contourArea(hull) > 0.93 * width * height
         if not is_rectangle or min(width, height) < 20 or max(width, height) > 2 * min(width, height):
             continue
-        x, y, w, h = cv2.boundingRect(hull)
-        mask = cv2.fillConvexPoly(np.zeros((h, w), np.uint8), hull - (x, y), 1)
-        rim = np.ones((max(5, min(w, h) // 16),) * 2, np.uint8)
+        mask = cv2.fillConvexPoly(np.zeros((box.h, box.w), np.uint8), hull, 1)
+        rim = np.ones((max(5, min(box.w, box.h) // 16),) * 2, np.uint8)
         mask = cv2.erode(mask, rim, borderType=cv2.BORDER_CONSTANT, borderValue=0)
         is_inside = mask > 0  # without the tile's grey rim
-        within = gray[y : y + h, x : x + w]
+        within = gray[box.pixels]
         ground = np.median(within[is_inside])
         if ground < paper - 64:
-            page[y : y + h, x : x + w][is_inside] = 255 - cv2.subtract(within, ground)[is_inside]
+            page[box.pixels][is_inside] = 255 - cv2.subtract(within, ground)[is_inside]
     return page
-
-
-def keep_linked(mask: np.ndarray, strong: np.ndarray) -> np.ndarray:
-    """Return the connected components of a mask, (H, W) bool, that have a strong pixel: hysteresis (Canny, 1986)."""
-    labels = cv2.connectedComponents(mask.astype(np.uint8))[1]
-    is_kept = np.bincount(labels[mask & strong], minlength=labels.max() + 1) > 0
-    return is_kept[labels]
 
 
 def cover_solids(gray: np.ndarray, paper: np.ndarray) -> np.ndarray:
@@ -923,29 +982,12 @@ def to_ink(gray: np.ndarray, way: Way = PLAIN) -> np.ndarray:
     return cv2.divide(cv2.subtract(paper, gray), cv2.max(paper, DARKEST_PAPER), scale=255)
 
 
-def to_core(ink: np.ndarray) -> np.ndarray:
-    """Return what of ink, (H, W) uint8, makes a stroke, (H, W) uint8 of 0 and 1."""
-    return (ink >= CORE).astype(np.uint8)
+# ----------------------------------------------------------------------------------------------------------------------
+# Strokes: ink -> strokes
+# ----------------------------------------------------------------------------------------------------------------------
 
-
-def pad(ink: np.ndarray, margin: int) -> np.ndarray:
-    """Return ink, (H, W) uint8, with so many pixels of paper around it."""
-    return cv2.copyMakeBorder(ink, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=0)
-
-
-def stroke_width(core: np.ndarray) -> float:
-    """Return the mean width of the strokes of a mask (H, W), in pixels and about one too many; 1 if there are none.
-
-    The mean distance to the nearest edge is a quarter of the width of a band, and half a pixel more on a grid.
-    """
-    x, y, w, h = cv2.boundingRect(core)
-    distance = cv2.distanceTransform(pad(core, 1)[y : y + h + 2, x : x + w + 2], cv2.DIST_L2, 5)
-    return max(4 * float(distance.sum()) / max(cv2.countNonZero(distance), 1) - 1, 1.0)
-
-
-def pen_width(marks: list[Mark]) -> float:
-    """Return the median width of the strokes of marks, in pixels."""
-    return median([stroke_width(to_core(mark.ink)) for mark in marks])
+# A stroke is what rises above the paper's grain (to_strokes). Lines that are no writing are erased (erase_form): a rule
+# runs from side to side of the picture; a frame is a box around writing, closed, open or broken, or a line below it.
 
 
 def histogram_median(counts: np.ndarray) -> int:
@@ -965,24 +1007,24 @@ def estimate_spread(counts: np.ndarray) -> tuple[int, float]:
 
 
 def measure_grain(ink: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-    """Return what the paper itself shows in ink, (H, W) uint8: its level and the standard deviation of its grain.
+    """Return what the paper itself shows in ink, (H, W) uint8: its median and the standard deviation of its grain.
 
     `counts`, (256,), is how often each value of the ink occurs. Bold strokes may fill so much of a picture that its
     median is no paper: then Otsu's threshold lies within the grain, and more than a tenth of the picture rises above it
     in pieces as wide as strokes (of any width on a tiny picture). Paper is what lies below it.
     """
-    level, grain = estimate_spread(counts)
+    paper, grain = estimate_spread(counts)
     otsu, core = cv2.threshold(ink, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     area = cv2.countNonZero(core)
-    if level + 6 * grain > otsu and area > 0.1 * core.size:
+    if paper + 6 * grain > otsu and area > 0.1 * core.size:
         wide = cv2.morphologyEx(core, cv2.MORPH_OPEN, disc(max(ink.shape) / 25))
         if max(ink.shape) <= TINY_SIDE or cv2.countNonZero(wide) > 0.8 * area:
-            level, grain = estimate_spread(counts[: int(otsu) + 1])
-            grain = min(grain, max(otsu - level, 0) / 12)  # six of these deviations are half-way to the threshold
-    return level, grain
+            paper, grain = estimate_spread(counts[: int(otsu) + 1])
+            grain = min(grain, max(otsu - paper, 0) / 12)  # six of these deviations are half-way to the threshold
+    return paper, grain
 
 
-def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
+def to_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     """Clear grain and faint rules from ink and stretch it, (H, W) uint8: 128 is half-way from paper to pen.
 
     Return how many pixels of faint ink were cleared as well: they rise above the grain, or are linked to what does or
@@ -996,8 +1038,8 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     if way.blur:
         ink = cv2.GaussianBlur(ink, (0, 0), way.blur * max(side / 100, 0.5))
     counts = cv2.calcHist([ink], [0], None, [256], [0, 256]).ravel()
-    level, grain = measure_grain(ink, counts)
-    floor = level + way.floor * grain + 4  # 4: a JPEG's faintest blocks
+    paper, grain = measure_grain(ink, counts)
+    floor = paper + way.floor * grain + 4  # 4: a JPEG's faintest blocks
     edge = min(side // 50, min(ink.shape) // 8) if side >= ALONE_SIDE else 0
     inside = slice(edge, ink.shape[0] - edge), slice(edge, ink.shape[1] - edge)
     raised = ink[inside][ink[inside] > floor]
@@ -1008,30 +1050,24 @@ def keep_strokes(ink: np.ndarray, way: Way = PLAIN) -> tuple[np.ndarray, int]:
     pen = counts * (np.arange(256) > threshold)
     if pen @ np.arange(256) <= 1.2 * floor * pen.sum():
         raise InputError(NOTHING_FOUND)
-    paper = level + min(3, way.floor - 1.5) * grain  # below the floor, for the edge of a stroke is fainter than it
-    strokes = cv2.convertScaleAbs(cv2.subtract(ink, paper), alpha=128 / (threshold - paper))
+    faintest = paper + min(3, way.floor - 1.5) * grain  # below the floor, for the edge of a stroke is fainter than it
+    strokes = cv2.convertScaleAbs(cv2.subtract(ink, faintest), alpha=128 / (threshold - faintest))
     is_core = strokes >= CORE
     if way.linked:
         is_core = keep_linked(is_core, ink > (otsu + floor) / 2)
     core = is_core.astype(np.uint8)
     strokes *= grow(core, stroke_width(core))  # half a stroke around it: its own grey edge and no more
-    is_faint = ink > level + 3.5 * grain + 4
+    is_faint = ink > paper + 3.5 * grain + 4
     if np.count_nonzero(is_faint[inside] & (strokes[inside] == 0)) > 4:  # a quick way out
         is_faint = keep_linked(is_core | is_faint, is_core | (ink > floor))
     return strokes, np.count_nonzero(is_faint[inside] & (strokes[inside] == 0))
-
-
-# Lines that are no writing. A rule runs from side to side of the picture; a frame is a box around writing, closed, open
-# or broken, or a line below it: these are erased from the strokes (erase_form). What is a mark of its own is dropped
-# later (the drop_ functions): the desk along an edge, circles, parentheses, bars, what is left of printed lines, and
-# dividers, the upright lines between the cells of a frame.
 
 
 def find_rules(strokes: np.ndarray) -> np.ndarray:
     """Return the mask, (H, W) uint8 of 0 and 1, of straight thin lines that run from side to side."""
     height, width = strokes.shape
     mask = (strokes > 0).astype(np.uint8)
-    run = max(width // 12, 15)  # a twelfth of a line that slants by two degrees still is one level run
+    run = max(width // 12, 15)  # a twelfth of a line that slants by two degrees still is one horizontal run
     if np.count_nonzero(mask.any(axis=0)) < 0.9 * width:  # a quick way out
         return np.zeros_like(mask)
     runs = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, run), np.uint8))
@@ -1056,12 +1092,6 @@ def find_rules(strokes: np.ndarray) -> np.ndarray:
     return lines & cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, 5), np.uint8))  # keep upright strokes that cross
 
 
-def find_boxes(mask: np.ndarray) -> list[Box]:
-    """Return the boxes of the connected components of a mask, (H, W) uint8 of 0 and 1."""
-    outlines, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    return [Box(*cv2.boundingRect(outline)) for index, outline in enumerate(outlines) if tree[0, index, 3] < 0]
-
-
 def median_slope(x: np.ndarray, y: np.ndarray) -> float:
     """Return the slope, dy / dx, of the line through points x (N,), in order, and y (N,).
 
@@ -1075,7 +1105,7 @@ def find_cell_lines(core: np.ndarray, by_hand: bool) -> np.ndarray | None:
     """Return the mask, (H, W) bool, of the thin straight line that bounds core (H, W) bool above and of those below it.
 
     These, between the cells of a table, are parallel to it, as thin, and as long. Lines drawn by hand may be thicker,
-    and less straight and level. Returns None without a line above.
+    less straight and less horizontal. Returns None without a line above.
     """
     height, width = core.shape
     x, y = np.flatnonzero(core.any(axis=0)), np.arange(height)[:, np.newaxis]
@@ -1102,7 +1132,7 @@ def find_cell_lines(core: np.ndarray, by_hand: bool) -> np.ndarray | None:
     return is_line[(y - drop).clip(0, height - 1)]
 
 
-def find_level_frame(core: np.ndarray) -> np.ndarray | None:
+def find_deskewed_frame(core: np.ndarray) -> np.ndarray | None:
     """Return the mask, (H, W) bool, of the four sides of a frame on core (H, W) bool and of the lines in between."""
     is_line = np.zeros_like(core)
     for turns in range(4):
@@ -1149,13 +1179,12 @@ def find_frame(core: np.ndarray) -> np.ndarray | None:
     turned, size = pad(core.astype(np.uint8), room), (width + 2 * room, height + 2 * room)
     turn = cv2.getRotationMatrix2D((size[0] / 2, size[1] / 2), math.degrees(math.atan(slope)), 1)
     turned = cv2.warpAffine(turned, turn, size, flags=cv2.INTER_NEAREST)
-    x, y, w, h = cv2.boundingRect(turned)
-    within = turned[y : y + h, x : x + w]
+    within = turned[Box(*cv2.boundingRect(turned)).pixels]
     is_ink = within > 0
-    down, across = h // 8 + 1, w // 8 + 1
+    down, across = (side // 8 + 1 for side in within.shape)
     if not (is_ink[-down:, :across].any() and is_ink[-down:, -across:].any()):  # a quick way out
         return None
-    is_line = find_level_frame(is_ink)
+    is_line = find_deskewed_frame(is_ink)
     if is_line is None and abs(slope) < 0.1:  # a steeper line may be the bar of a 4
         is_line = find_underline(is_ink)
     if is_line is None:
@@ -1219,13 +1248,13 @@ def find_circle(own: np.ndarray, holes: list[np.ndarray], inside: list[Box], cir
     if not holes or not (is_convex(max(holes, key=cv2.contourArea)) or (circled and is_convex(find_outline(own)))):
         return None
     rim = find_rim(own)
-    x, y, w, h = cv2.boundingRect(rim)
+    box = Box(*cv2.boundingRect(rim))
     others = inside + find_boxes(own - rim) if circled else inside
-    return rim if is_around(rim[y : y + h, x : x + w], Box(x, y, w, h), others) else None
+    return rim if is_around(rim[box.pixels], box, others) else None
 
 
 def erase_frames(strokes: np.ndarray, circled: bool = False) -> np.ndarray:
-    """Erase lines near the writing: frames of a form's fields, lines of a table or below a number, closed circles.
+    """Erase lines near the writing, in place: frames of fields, lines of a table or below a number, closed circles.
 
     Digits may touch them; of those in a circle, at least one must not, unless `circled`.
     """
@@ -1238,7 +1267,7 @@ def erase_frames(strokes: np.ndarray, circled: bool = False) -> np.ndarray:
     *_, second, first = sorted([0, 0, *(boxes[index].h for index in children[-1])])
     for index in children[-1]:
         x, y, w, h = boxes[index]
-        within = strokes[y : y + h, x : x + w]
+        within = strokes[boxes[index].pixels]
         holes = children[index]
         if (holes or w > h) and (is_line := find_frame(within >= CORE)) is not None:
             within *= ~is_line
@@ -1262,7 +1291,7 @@ def erase_frames(strokes: np.ndarray, circled: bool = False) -> np.ndarray:
 
 
 def fill_hollow(strokes: np.ndarray) -> np.ndarray:
-    """Fill the strokes of digits that are drawn as outlines: what lies within one, but not within another in it."""
+    """Fill, in place, the strokes of digits that are drawn as outlines: what lies in one, but not in another in it."""
     outlines, tree = cv2.findContours(to_core(strokes), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     parents = tree[0, :, 3].tolist() if outlines else []
     if len(parents) > 4 * MOST_MARKS:  # a texture
@@ -1297,8 +1326,8 @@ def is_bar(box: Box, bodies: list[Box], tall: float) -> bool:
     return body is not None and box.w < 0.8 * tall and box.y < body.bottom - 0.1 * tall
 
 
-def find_level_lines(core: np.ndarray, shortest: float, thickest: float) -> list[Box]:
-    """Return the boxes of straight level lines on core, (H, W) uint8 of 0 and 1, by their length and thickness."""
+def find_horizontal_lines(core: np.ndarray, shortest: float, thickest: float) -> list[Box]:
+    """Return the boxes of straight horizontal lines on core, (H, W) uint8 of 0 and 1, by their length and thickness."""
     if cv2.reduce(core, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).max() < shortest:  # a quick way out
         return []
     kernel = np.ones((1, math.ceil(shortest)), np.uint8)
@@ -1312,29 +1341,18 @@ def find_level_lines(core: np.ndarray, shortest: float, thickest: float) -> list
     return [box for box in find_boxes(runs) if is_line(box)]
 
 
-def group_items(items: Iterable[Item], fits: Callable[[list[Item], Item], bool]) -> list[list[Item]]:
-    """Put each item into the first group that it fits, or else into one of its own."""
-    groups: list[list[Item]] = []
-    for item in items:
-        found = next((one for one in groups if fits(one, item)), None)
-        if found is None:
-            groups.append(found := [])
-        found.append(item)
-    return groups
-
-
-def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], bodies: list[Box]) -> list[Box]:
-    """Return the sides of open frames, piece by piece: upright lines at the end of a level one, or between two lines.
+def find_sides(core: np.ndarray, horizontal: list[Box], dashes: list[Box], bodies: list[Box]) -> list[Box]:
+    """Return the sides of open frames, piece by piece: vertical lines at the end of a horizontal one, or between two.
 
     One of the two may be of dashes. Unlike a 1, a side is thinner than the pen, or taller than all digits.
     """
     tall, tallest = median([box.h for box in bodies]), max(box.h for box in bodies)
-    pen = median([stroke_width(core[box.y : box.bottom, box.x : box.right]) for box in bodies])
-    counts = [np.count_nonzero(core[line.y : line.bottom, line.x : line.right], axis=0) for line in level or dashes]
+    pen = median([stroke_width(core[box.pixels]) for box in bodies])
+    counts = [np.count_nonzero(core[line.pixels], axis=0) for line in horizontal or dashes]
     thickest = 1.5 * median(map(np.median, counts)) + 1
-    turned = find_level_lines(cv2.transpose(core), max(0.1 * tall, thickest) + 1, thickest)
+    turned = find_horizontal_lines(cv2.transpose(core), max(0.1 * tall, thickest) + 1, thickest)
     # unlike the rules of a sheet, those of a frame end before the picture does
-    inner = [line for line in {*level, *dashes} if line.x > 2 and line.right < core.shape[1] - 2]
+    inner = [line for line in {*horizontal, *dashes} if line.x > 2 and line.right < core.shape[1] - 2]
 
     def is_end(side: Box, line: Box) -> bool:
         if not side.y - 3 < line.mid_y < side.bottom + 3:
@@ -1351,20 +1369,20 @@ def find_sides(core: np.ndarray, level: list[Box], dashes: list[Box], bodies: li
         is_tall = 1.15 * tallest < bottom - top < 1.6 * tallest or max(heights) > 1.15 * tallest  # 1s may form a column
         if not (is_thin or is_tall) or sum(heights) < 0.4 * max(bottom - top, tall):
             return False
-        if any(is_end(box, line) for box, line in product(column, level)):
+        if any(is_end(box, line) for box, line in product(column, horizontal)):
             return True
         reach = 0.15 * tall + 2
         return all(any(line.y - reach < end < line.bottom + reach for line in inner) for end in (top, bottom))
 
-    upright = sorted((box.transposed for box in turned), key=lambda box: box.mid_x)
-    columns = group_items(upright, lambda column, box: box.mid_x - column[-1].mid_x < 2)
+    vertical = sorted((box.transposed for box in turned), key=lambda box: box.mid_x)
+    columns = group_items(vertical, lambda column, box: box.mid_x - column[-1].mid_x < 2)
     return [box for column in columns if is_side(column) for box in column]
 
 
 def find_open_frames(core: np.ndarray) -> tuple[list[Box], list[Box]]:
-    """Return the lines, level and upright, piece by piece, of frames on core, (H, W) uint8, that may be open or broken.
+    """Return the lines, horizontal and vertical, piece by piece, of frames on core, (H, W) uint8, open or broken ones.
 
-    A level line counts if one of its pieces is longer than 1.5 digits are tall.
+    A horizontal line counts if one of its pieces is longer than 1.5 digits are tall.
     """
     boxes = find_boxes(core)
     if len(boxes) > MOST_MARKS:
@@ -1374,16 +1392,16 @@ def find_open_frames(core: np.ndarray) -> tuple[list[Box], list[Box]]:
     if len(bodies) < 2:  # a line may be the foot of a 2
         return [], []
     tall = median([box.h for box in bodies])
-    pieces = find_level_lines(core, 0.5 * tall, 0.2 * tall)
+    pieces = find_horizontal_lines(core, 0.5 * tall, 0.2 * tall)
     heights = [piece.mid_y for piece in pieces if piece.w > 1.5 * tall]
-    level = [piece for piece in pieces if any(abs(piece.mid_y - height) < 3 for height in heights)]
+    horizontal = [piece for piece in pieces if any(abs(piece.mid_y - height) < 3 for height in heights)]
     flat = [box for box in boxes if 2 * box.h < box.w and box.h < 0.2 * tall]
     dashes = [box for box in flat if not is_bar(box, bodies, tall)]
-    return level, find_sides(core, level, dashes, bodies) if level or dashes else []
+    return horizontal, find_sides(core, horizontal, dashes, bodies) if horizontal or dashes else []
 
 
 def erase_line(strokes: np.ndarray, line: Box) -> None:
-    """Erase a level line, and what is grey beside it, from strokes, (H, W) uint8, but for ink that crosses it."""
+    """Erase a horizontal line and its grey rim from strokes (H, W) uint8, in place, but not ink that crosses it."""
     top, bottom = max(line.y - 2, 0), min(line.bottom + 2, len(strokes))
     columns = slice(max(line.x - 2, 0), line.right + 2)
     beside = strokes[[max(top - 1, 0), min(bottom, len(strokes) - 1)], columns]
@@ -1394,17 +1412,26 @@ def erase_form(strokes: np.ndarray, circled: bool = False) -> tuple[np.ndarray, 
     """Erase rules and frames from strokes (H, W) uint8; return, too, whether an open frame was among them."""
     if max(strokes.shape) < ALONE_SIDE:  # there, a line may be the digit
         return erase_frames(strokes, circled), False
-    level, upright = find_open_frames(to_core(strokes))
+    horizontal, vertical = find_open_frames(to_core(strokes))
     strokes = erase_frames(strokes, circled)
     across, down = find_rules(strokes), cv2.transpose(find_rules(cv2.transpose(strokes)))
     strokes = strokes * (1 - (across | down))
     core = strokes >= CORE  # without the lines that were erased by now
-    level = [line for line in level if core[line.y : line.bottom, line.x : line.right].any(axis=0).mean() > 0.5]
-    for line in level:
+    horizontal = [line for line in horizontal if core[line.pixels].any(axis=0).mean() > 0.5]
+    for line in horizontal:
         erase_line(strokes, line)
-    for line in upright:
+    for line in vertical:
         erase_line(strokes.T, line.transposed)
-    return strokes, bool(level)
+    return strokes, bool(horizontal)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Marks: strokes -> marks, in rows
+# ----------------------------------------------------------------------------------------------------------------------
+
+# A mark is what is connected, or nearly. Each drop_ function drops one kind that is no digit: the desk along an edge,
+# circles, parentheses, bars, what is left of printed lines, dividers (the upright lines between the cells of a frame).
+# Fragments of broken digits are joined (join_fragments) and all is put in reading order (arrange_rows).
 
 
 def cut_to_ink(ink: np.ndarray, x: int = 0, y: int = 0) -> Mark:
@@ -1418,6 +1445,11 @@ def cut_to_ink(ink: np.ndarray, x: int = 0, y: int = 0) -> Mark:
 def cut_to_core(mark: Mark) -> Mark:
     """Return a mark without its grey rim, its ink 0 and 1."""
     return cut_to_ink(to_core(mark.ink), mark.box.x, mark.box.y)
+
+
+def pen_width(marks: list[Mark]) -> float:
+    """Return the median width of the strokes of marks, in pixels."""
+    return median([stroke_width(to_core(mark.ink)) for mark in marks])
 
 
 def is_upright_bar(mark: Mark, least: float) -> bool:
@@ -1658,7 +1690,7 @@ def join_fragments(marks: list[Mark], size: tuple[int, int], join_halves: bool) 
 def find_printed(marks: list[Mark], bodies: list[Box], tall: float) -> list[list[Box]]:
     """Return the printed lines among marks, each as its dashes: several, not all of them bars of digits.
 
-    Bars in a row are neither quite level nor thinner than the pen.
+    Bars in a row are neither quite in line nor thinner than the pen.
     """
     written = [mark for mark in marks if mark.box in bodies]
     flat = [mark for mark in marks if mark.box.w > 2 * mark.box.h and mark.box.h < 0.2 * tall]
@@ -1697,7 +1729,7 @@ def erase_printed(mark: Mark, line: list[Box]) -> Mark | None:
 
 
 def drop_printed_lines(marks: list[Mark]) -> list[Mark]:
-    """Drop what is left of the printed lines of a form: level ones, and thin upright bits beside the digits."""
+    """Drop what is left of the printed lines of a form: horizontal ones, and thin vertical bits beside the digits."""
     bodies = find_bodies([mark.box for mark in marks])
     tall = median([body.h for body in bodies]) if bodies else 0
     lines = find_printed(marks, bodies, tall)
@@ -1751,8 +1783,8 @@ def drop_bars(marks: list[Mark]) -> list[Mark]:
     """Drop upright bars that part digits or pictures side by side: all alike, taller than digits and between them."""
 
     def is_between(bar: Box) -> bool:
-        level = [box for box in digits if is_level(box, bar)]
-        return any(box.mid_x < bar.x for box in level) and any(box.mid_x > bar.x for box in level)
+        beside = [box for box in digits if is_level(box, bar)]
+        return any(box.mid_x < bar.x for box in beside) and any(box.mid_x > bar.x for box in beside)
 
     is_upright = [is_upright_bar(mark, 0.95) for mark in marks]
     digits = [mark.box for mark, upright in zip(marks, is_upright, strict=True) if not upright]
@@ -1787,7 +1819,7 @@ def rows_along(slope: float, marks: list[Mark]) -> list[list[Mark]]:
     the paper, comes last, for it may be level with several.
     """
 
-    def top(mark: Mark) -> float:  # as it would be if the lines of writing were level
+    def top(mark: Mark) -> float:  # as it would be if the lines of writing were horizontal
         return mark.box.y - slope * mark.box.x
 
     def is_in(row: list[Mark], mark: Mark) -> bool:
@@ -1819,7 +1851,7 @@ def is_winding_row(boxes: list[Box]) -> bool:
 
 
 def arrange_rows(marks: list[Mark]) -> list[list[Mark]]:
-    """Arrange marks as they are read: in a row that winds, in rows that slope, or in level ones if these are fewer."""
+    """Arrange marks as they are read: in a row that winds, in rows that slope, or in horizontal ones if fewer."""
     from_left = sorted(marks, key=lambda mark: mark.box.mid_x)
     if is_winding_row([mark.box for mark in from_left]):
         return [from_left]
@@ -1838,6 +1870,14 @@ def drop_slashes(row: list[Mark]) -> list[Mark]:
         if is_date and alike and min(slants) > 0.15:
             return row[:i] + row[i + 1 : j] + row[j + 1 :]
     return row
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Digits: marks -> digits
+# ----------------------------------------------------------------------------------------------------------------------
+
+# Each mark, or in doubt each part of a wide one (cut_up), is put into MNIST's frame (to_digit). find_digits goes the
+# whole way from gray to marks, open_page from a file to digits.
 
 
 def thicken(ink: np.ndarray) -> np.ndarray:
@@ -1958,7 +1998,7 @@ def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages
     ink = to_ink(gray, way)
     strokes, cleared, rows, error = np.zeros_like(ink), 0, [], None
     try:
-        strokes, cleared = keep_strokes(ink, way)
+        strokes, cleared = to_strokes(ink, way)
         strokes, had_frame = (fill_hollow(strokes), False) if way.hollow else erase_form(strokes, way.circled)
         marks = drop_edges(find_marks(strokes), strokes.shape, is_cut=gray is not small)
         for drop in () if one else (drop_circles, drop_parentheses, drop_bar_codes, drop_bars):
@@ -1990,7 +2030,8 @@ def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way =
     pieces, digits = [], []
     marks = [(row_index, mark) for row_index, row in enumerate(stages.rows) for mark in row]
     for mark_index, (row_index, mark) in enumerate(marks):
-        for part, *cuts in cut_up(mark) if way.cut and not one else [(mark, 0, 1, 0)]:
+        is_cut = way.cut and not one and len(pieces) < MOST_PIECES
+        for part, *cuts in cut_up(mark) if is_cut else [(mark, 0, 1, 0)]:
             pieces.append(Piece(scale_box(part.box, across, down), row_index, mark_index, *cuts))
             digits.append(to_digit(part.ink))
     found = np.array(digits, np.uint8).reshape(-1, FIELD, FIELD)
@@ -2246,8 +2287,8 @@ def add_remnant(ink: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     away = round(h * rng.uniform(0.03, 0.18)) + thickness
     if rng.random() < 0.75 or w < h / 2:  # beside a 1, an upright piece might be another
         start, end = np.sort(rng.uniform(-0.1, 1.1, 2)) * w + x
-        level = y + h + away
-        ends = (start, level), (end, level + rng.normal(0, 1))
+        below = y + h + away
+        ends = (start, below), (end, below + rng.normal(0, 1))
     else:
         start, end = np.sort(rng.uniform(0, 1.1, 2)) * (0.4 * h) + y + h * rng.choice([0, 0.6])
         upright = x + w + away if rng.random() < 0.6 else x - away
@@ -3409,10 +3450,10 @@ def extends(other: Reading, first: Reading) -> bool:
         digit = probs.argmax()
         there = [index for index, known in enumerate(first.boxes) if is_on(box, known)]
         same = [i for i in there if first.probs[i].argmax() == digit and probs[digit] > 0.9 * first.probs[i, digit]]
-        level = any(is_level(box, known) for known in first.boxes)
+        in_row = any(is_level(box, known) for known in first.boxes)
         inside = box.x > 0 and box.right < other.page.size[0]  # else, it may be a shadow along an edge
         is_plausible = digit != 1 and probs[digit] >= REREAD_BELOW and 0.6 * usual < box.h < 1.6 * usual
-        if not same and (there or not (level and inside and is_plausible)):
+        if not same and (there or not (in_row and inside and is_plausible)):
             return False
         kept += same
     return sorted(kept) == list(range(len(first.boxes)))

@@ -1,5 +1,6 @@
 """From files to digits: every way of storing the same digit ends in the same (28, 28) array."""
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import read_one
 from draw_samples import BLACK, STROKES, WHITE, pen, plain, shaded, write
+from matplotlib.figure import Figure
 
 import mnist_digits as md
 
@@ -160,6 +162,17 @@ def test_digits_on_tiles_are_read_and_not_what_is_between_them(page, text, rng):
         picture[50:190, 50 + 180 * place : 190 + 180 * place] = tile(label, rng, *colors)
     cv2.putText(picture, "Label", (90, 35), cv2.FONT_HERSHEY_SIMPLEX, 0.7, BLACK, 1, cv2.LINE_AA)
     assert read_one(picture).text.split() == [text]
+
+
+def test_a_plot_of_digits_in_the_default_colours_of_matplotlib_is_read(digits, labels):
+    right = 0
+    for start in range(8):
+        figure, file = Figure(figsize=(6, 2)), io.BytesIO()
+        for axes, digit in zip(figure.subplots(1, 4), digits[start::16], strict=True):
+            axes.imshow(digit)
+        figure.savefig(file)
+        right += read_one(file.getvalue()).characters == "".join(map(str, labels[start::16]))
+    assert right >= 6
 
 
 @pytest.mark.parametrize("text", ["53", "264"])

@@ -792,7 +792,7 @@ def test_uneven_pencil_on_a_sheet_on_a_desk_is_read(label, rng):
     ],
 )
 def test_drawn_pictures_are_read(kind, layout, least, data, tmp_path):
-    made = drawn.make(kind, layout, 60, data.x_test, data.y_test, tmp_path)
+    made = drawn.make(kind, layout, 40, data.x_test, data.y_test, tmp_path)
     assert drawn.measure(made, md.load_network(md.BUNDLED), None) >= least
 
 
@@ -864,7 +864,7 @@ def test_what_is_written_on_a_card_and_around_it_is_read(rng):
     ],
 )
 def test_drawn_pictures_without_a_digit_are_refused(kind, least):
-    readings = md.read_pictures([nondigits.draw(kind, number) for number in range(60)])
+    readings = md.read_pictures([nondigits.draw(kind, number) for number in range(40)])
     assert np.mean([set(reading.characters) <= {"?"} for reading in readings]) >= least
 
 
