@@ -1970,7 +1970,7 @@ def cut_up(mark: Mark) -> list[tuple[Mark, int, int, float]]:
     whole = [hole for hole in holes if cv2.boundingRect(hole)[3] > 0.6 * height and is_convex(hole)]
     cv2.drawContours(small, whole, -1, 255, cv2.FILLED)  # of a 0 or an empty box, which no seam shall cut in two
     pen = stroke_width(core)
-    seams = find_seams(small / 255.0, apart=3, most=3 * pen)
+    seams = find_seams(small / 255.0, apart=max(3, height // h), most=3 * pen)  # a pixel of the mark at least
     cuts = [(np.zeros(height, int), 0), *seams, (np.full(height, width), 0)]
     beyond = [(columns[:, np.newaxis] <= np.arange(width)).astype(np.uint8) for columns, _ in cuts]  # right of each cut
     beyond = [cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST) for mask in beyond]
