@@ -98,7 +98,8 @@ BEYOND_DOUBT = 0.95  # confidence from which a 1 alone, or beside one digit, is 
 CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
 MARGIN = 0.2  # of evidence, by which another way has to be better than the first
 MOST_IN_DOUBT = 150  # marks; a page with more is not read again, for that would take seconds
-MOST_PIECES = 2000  # of a page; once it has so many, no further mark is cut up, which would take seconds, too
+MOST_PIECES = 8000  # of a page; its marks are not cut into more, which would take many seconds
+SEAM_HEIGHT = 48  # pixels of a mark on which seams are looked for: they are as easily found on a small one
 LARGE_JPEG = 10**6  # bytes; decoded at half its width and height, which leaves all the pixels that are looked at
 LARGEST_FILE = 2**28  # bytes of a picture; 52 megapixels of colour and alpha take fewer
 CORES = os.cpu_count() or 1
@@ -152,7 +153,7 @@ OTHER_WAYS = (
     LINKED_INK,
     CALM_INK,
     Way("sheet", sheet=True),
-    CALM_INK._replace(name="sheet calm", sheet=True),
+    *(way._replace(name=f"sheet {way.name}", sheet=True) for way in (FAINT_INK, LINKED_INK, CALM_INK)),
     Way("hollow", hollow=True),
     Way("circled", circled=True),
     Way("tiles", tiles=True),
@@ -917,11 +918,12 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
     solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))  # without the ticks of axes
     page = np.full_like(gray, 255)
     for box in find_boxes(solid):
-        fifth = max(min(box.w, box.h) // 5, 9)
-        opened = cv2.morphologyEx(pad(solid[box.pixels], fifth), cv2.MORPH_OPEN, np.ones((fifth, fifth), np.uint8))
-        if not opened.any():
+        whole, margin = solid[box.pixels], min(box.w, box.h)
+        bulk = cv2.morphologyEx(pad(whole, margin), cv2.MORPH_OPEN, disc(max(margin // 5, 9)))
+        bulk = bulk[margin:-margin, margin:-margin]  # without a label that touches it
+        if np.count_nonzero(bulk) < 0.8 * np.count_nonzero(whole):
             continue
-        hull = cv2.convexHull(find_outline(opened[fifth:-fifth, fifth:-fifth]))  # without a label that touches it
+        hull = cv2.convexHull(cv2.findNonZero(bulk))
         _, (width, height), _ = cv2.minAreaRect(hull)
         is_rectangle = cv2.contourArea(hull) > 0.93 * width * height
         if not is_rectangle or min(width, height) < 20 or max(width, height) > 2 * min(width, height):
@@ -1953,36 +1955,55 @@ def find_seams(ink: np.ndarray, apart: int, most: float) -> list[tuple[np.ndarra
     return sorted(seams, key=lambda seam: seam[0][half])
 
 
-def cut_up(mark: Mark) -> list[tuple[Mark, int, int, float]]:
-    """Return a mark and the parts that it may consist of, each with the cuts it begins and ends at and what these cost.
+def find_cuts(mark: Mark) -> list[tuple[np.ndarray, float]]:
+    """Return the cuts that digits of a mark may lie between: its ends, and seams if it is wide enough for several.
 
-    The parts of a mark wide enough for digits that touch lie between any two seams that leave room for just one. The
-    cost is that of the seams, in widths of a stroke.
+    A cut is its columns (SEAM_HEIGHT,), on the mark scaled to so many lines, and its cost in widths of a stroke.
     """
-    x, y, w, h = mark.box
-    if not max(0.7 * h, 6) <= w <= 12 * h:
-        return [(mark, 0, 1, 0)]
-    height, width = 48, max(48 * w // h, 2)  # seams are as easily found on a small mark
-    small = cv2.resize(mark.ink, (width, height), interpolation=cv2.INTER_AREA)
-    core = to_core(small)
-    outlines, tree = cv2.findContours(core, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    holes = [outline for index, outline in enumerate(outlines) if tree[0, index, 3] >= 0]
-    whole = [hole for hole in holes if cv2.boundingRect(hole)[3] > 0.6 * height and is_convex(hole)]
-    cv2.drawContours(small, whole, -1, 255, cv2.FILLED)  # of a 0 or an empty box, which no seam shall cut in two
-    pen = stroke_width(core)
-    seams = find_seams(small / 255.0, apart=max(3, height // h), most=3 * pen)  # a pixel of the mark at least
-    cuts = [(np.zeros(height, int), 0), *seams, (np.full(height, width), 0)]
-    beyond = [(columns[:, np.newaxis] <= np.arange(width)).astype(np.uint8) for columns, _ in cuts]  # right of each cut
-    beyond = [cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST) for mask in beyond]
-    parts = [(mark, 0, len(cuts) - 1, 0)]
-    for start, end in combinations(range(len(cuts)), 2):
-        (left, left_cost), (right, right_cost) = cuts[start], cuts[end]
-        if end - start == len(cuts) - 1 or right[height // 2] - left[height // 2] > 1.25 * height:
-            continue
-        ink = mark.ink * (beyond[start] > beyond[end])
-        if cv2.boundingRect(to_core(ink))[3] > 0.5 * h:
-            parts.append((cut_to_ink(ink, x, y), start, end, (left_cost + right_cost) / pen))
-    return parts
+    _, _, w, h = mark.box
+    width, seams = max(SEAM_HEIGHT * w // h, 2), []
+    if max(0.7 * h, 6) <= w <= 12 * h:
+        small = cv2.resize(mark.ink, (width, SEAM_HEIGHT), interpolation=cv2.INTER_AREA)
+        core = to_core(small)
+        outlines, tree = cv2.findContours(core, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        holes = [outline for index, outline in enumerate(outlines) if tree[0, index, 3] >= 0]
+        whole = [hole for hole in holes if cv2.boundingRect(hole)[3] > 0.6 * SEAM_HEIGHT and is_convex(hole)]
+        cv2.drawContours(small, whole, -1, 255, cv2.FILLED)  # of a 0 or an empty box, which no seam shall cut in two
+        pen = stroke_width(core)
+        apart = max(3, SEAM_HEIGHT // h)  # a pixel of the mark at least
+        seams = [(columns, cost / pen) for columns, cost in find_seams(small / 255.0, apart, 3 * pen)]
+    return [(np.zeros(SEAM_HEIGHT, int), 0), *seams, (np.full(SEAM_HEIGHT, width), 0)]
+
+
+def list_spans(cuts: list[tuple[np.ndarray, float]]) -> list[tuple[int, int]]:
+    """Return from which cut to which a digit may reach: from one end of the mark to the other, or no wider than one."""
+    middles, ends = [int(columns[SEAM_HEIGHT // 2]) for columns, _ in cuts], (0, len(cuts) - 1)
+    pairs = combinations(range(len(cuts)), 2)
+    return [ends] + [(a, b) for a, b in pairs if (a, b) != ends and middles[b] - middles[a] <= 1.25 * SEAM_HEIGHT]
+
+
+def cut_up(marks: list[Mark]) -> list[list[tuple[Mark, int, int, float]]]:
+    """Return for each mark itself and the parts it may consist of, with the cuts each lies between and what these cost.
+
+    Where these would be more than MOST_PIECES, as on a page of words, each mark is returned whole.
+    """
+    cuts = [find_cuts(mark) for mark in marks]
+    spans = [list_spans(own) for own in cuts]
+    if sum(map(len, spans)) > MOST_PIECES:
+        return [[(mark, 0, 1, 0)] for mark in marks]
+
+    def cut(mark: Mark, cuts: list[tuple[np.ndarray, float]], spans: list[tuple[int, int]]) -> Iterator[tuple]:
+        x, y, w, h = mark.box
+        columns = np.arange(cuts[-1][0][0])
+        beyond = [(left[:, np.newaxis] <= columns).astype(np.uint8) for left, _ in cuts]  # right of each cut
+        beyond = [cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST) for mask in beyond]
+        yield mark, *spans[0], 0
+        for start, end in spans[1:]:
+            ink = mark.ink * (beyond[start] > beyond[end])
+            if cv2.boundingRect(to_core(ink))[3] > 0.5 * h:
+                yield cut_to_ink(ink, x, y), start, end, cuts[start][1] + cuts[end][1]
+
+    return [list(cut(*one)) for one in zip(marks, cuts, spans, strict=True)]
 
 
 def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages:
@@ -2028,10 +2049,11 @@ def make_page(path: str, gray: np.ndarray, reduction: int, one: bool, way: Way =
     stages = find_digits(small, one, way)
     down, across = height / small.shape[0], width / small.shape[1]
     pieces, digits = [], []
-    marks = [(row_index, mark) for row_index, row in enumerate(stages.rows) for mark in row]
-    for mark_index, (row_index, mark) in enumerate(marks):
-        is_cut = way.cut and not one and len(pieces) < MOST_PIECES
-        for part, *cuts in cut_up(mark) if is_cut else [(mark, 0, 1, 0)]:
+    row_indices = [index for index, row in enumerate(stages.rows) for _ in row]
+    marks = list(chain(*stages.rows))
+    parts = cut_up(marks) if way.cut and not one else [[(mark, 0, 1, 0)] for mark in marks]
+    for mark_index, (row_index, own) in enumerate(zip(row_indices, parts, strict=True)):
+        for part, *cuts in own:
             pieces.append(Piece(scale_box(part.box, across, down), row_index, mark_index, *cuts))
             digits.append(to_digit(part.ink))
     found = np.array(digits, np.uint8).reshape(-1, FIELD, FIELD)

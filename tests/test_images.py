@@ -164,6 +164,16 @@ def test_digits_on_tiles_are_read_and_not_what_is_between_them(page, text, rng):
     assert read_one(picture).text.split() == [text]
 
 
+def test_digits_on_cards_that_lie_askew_are_read(rng):
+    picture = plain(300, 700, (60, 60, 60))
+    for place, (label, degrees) in enumerate([("3", 38), ("8", -42), ("5", 33)]):
+        card = cv2.boxPoints(((130 + 220 * place, 150), (130, 130), degrees)).astype(int)
+        cv2.fillPoly(picture, [card], (230, 230, 230), cv2.LINE_AA)
+        drawn = pen(label, 65, 8, rng, slant=0)
+        write(picture, drawn, 130 + 220 * place - drawn.shape[1] // 2, 150 - drawn.shape[0] // 2, BLACK)
+    assert read_one(picture).characters == "385"
+
+
 def test_a_plot_of_digits_in_the_default_colours_of_matplotlib_is_read(digits, labels):
     right = 0
     for start in range(8):

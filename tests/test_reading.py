@@ -38,6 +38,20 @@ def test_a_faint_digit_beside_bold_ones_is_not_lost(faint, place, rng, tmp_path)
     assert read(tmp_path / "faint.png", page).characters == "36582"
 
 
+def test_faint_pencil_on_a_sheet_on_a_wooden_desk_is_read(data, rng):
+    right = 0
+    for start in range(12):
+        chosen = slice(start, 1000, 250)
+        line = drawn.compose([drawn.write_line(list(data.x_test[chosen]), 100, 0.15, rng)], 0.7)
+        pressure = np.clip(0.75 + 0.35 * drawn.smooth_noise(line.shape, max(line.shape) / 12, rng), 0.12, 1)
+        height, width = line.shape
+        page = drawn.wood((height + 80, width + 60), rng)  # the sheet runs off on the right
+        page[40:-40, 60:] = drawn.ink_on(220 + 2 * rng.normal(0, 1, line.shape), line * pressure, 150)
+        picture = np.clip(drawn.lit(page, rng), 0, 255).astype(np.uint8)
+        right += read_one(picture).characters == "".join(map(str, data.y_test[chosen]))
+    assert right >= 10
+
+
 @pytest.mark.parametrize("grain", [6, 12, 18])
 def test_rough_paper_hides_no_digit(grain, rng, tmp_path):
     page = plain(260, 240)
