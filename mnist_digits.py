@@ -933,7 +933,7 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
         mask = cv2.erode(mask, rim, borderType=cv2.BORDER_CONSTANT, borderValue=0)
         is_inside = mask > 0  # without the tile's grey rim
         within = gray[box.pixels]
-        ground = np.median(within[is_inside])
+        ground = np.percentile(within[is_inside], 30)  # a bold digit may fill more than half of it
         if ground < paper - 64:
             page[box.pixels][is_inside] = 255 - cv2.subtract(within, ground)[is_inside]
     return page
