@@ -792,7 +792,7 @@ def test_uneven_pencil_on_a_sheet_on_a_desk_is_read(label, rng):
     ],
 )
 def test_drawn_pictures_are_read(kind, layout, least, data, tmp_path):
-    made = drawn.make(kind, layout, 40, data.x_test, data.y_test, tmp_path)
+    made = drawn.make(kind, layout, 25, data.x_test, data.y_test, tmp_path)
     assert drawn.measure(made, md.load_network(md.BUNDLED), None) >= least
 
 
