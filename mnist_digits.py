@@ -98,8 +98,8 @@ BEYOND_DOUBT = 0.95  # confidence from which a 1 alone, or beside one digit, is 
 CERTAINTY_OF_ONE = 2.5  # log-odds that a 1 adds to the evidence at most, for a piece of any stroke looks like a 1
 MARGIN = 0.2  # of evidence, by which another way has to be better than the first
 MOST_IN_DOUBT = 150  # marks; a page with more is not read again, for that would take seconds
-MOST_PIECES = 8000  # of a page; its marks are not cut into more, which would take many seconds
-SEAM_HEIGHT = 48  # pixels of a mark on which seams are looked for: they are as easily found on a small one
+MOST_PIECES = 8000  # of a page; where its marks would be cut into more, which takes many seconds, none is cut
+SEAM_HEIGHT = 48  # pixels that a mark is scaled to for its seams, which are as easily found on a small one
 LARGE_JPEG = 10**6  # bytes; decoded at half its width and height, which leaves all the pixels that are looked at
 LARGEST_FILE = 2**28  # bytes of a picture; 52 megapixels of colour and alpha take fewer
 CORES = os.cpu_count() or 1
@@ -195,7 +195,7 @@ class Box(NamedTuple):
 
     @property
     def pixels(self) -> tuple[slice, slice]:
-        """The index of what it holds of its picture."""
+        """The index of its pixels in the picture."""
         return slice(self.y, self.bottom), slice(self.x, self.right)
 
     @property
@@ -209,6 +209,13 @@ class Mark(NamedTuple):
 
     box: Box  # on the picture that digits are looked for on, at most WORKING_SIDE wide and high
     ink: np.ndarray  # (h, w) uint8, its strokes: cut to the box and cleared of other marks
+
+
+class Cut(NamedTuple):
+    """Where a mark may be parted into left and right: at one of its ends, or along a seam."""
+
+    columns: np.ndarray  # (SEAM_HEIGHT,) int, on the mark scaled to so many lines
+    cost: float  # the ink that it crosses and its steps aside, in widths of a stroke
 
 
 class Stages(NamedTuple):
@@ -918,12 +925,11 @@ def keep_tiles(gray: np.ndarray) -> np.ndarray:
     solid = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))  # without the ticks of axes
     page = np.full_like(gray, 255)
     for box in find_boxes(solid):
-        whole, margin = solid[box.pixels], min(box.w, box.h)
-        bulk = cv2.morphologyEx(pad(whole, margin), cv2.MORPH_OPEN, disc(max(margin // 5, 9)))
-        bulk = bulk[margin:-margin, margin:-margin]  # without a label that touches it
+        whole, element = solid[box.pixels], disc(max(min(box.w, box.h) // 5, 9))
+        bulk = cv2.morphologyEx(whole, cv2.MORPH_OPEN, element, borderType=cv2.BORDER_CONSTANT, borderValue=0)
         if np.count_nonzero(bulk) < 0.8 * np.count_nonzero(whole):
             continue
-        hull = cv2.convexHull(cv2.findNonZero(bulk))
+        hull = cv2.convexHull(cv2.findNonZero(bulk))  # without a label that touches the tile
         _, (width, height), _ = cv2.minAreaRect(hull)
         is_rectangle = cv2.contourArea(hull) > 0.93 * width * height
         if not is_rectangle or min(width, height) < 20 or max(width, height) > 2 * min(width, height):
@@ -1955,11 +1961,8 @@ def find_seams(ink: np.ndarray, apart: int, most: float) -> list[tuple[np.ndarra
     return sorted(seams, key=lambda seam: seam[0][half])
 
 
-def find_cuts(mark: Mark) -> list[tuple[np.ndarray, float]]:
-    """Return the cuts that digits of a mark may lie between: its ends, and seams if it is wide enough for several.
-
-    A cut is its columns (SEAM_HEIGHT,), on the mark scaled to so many lines, and its cost in widths of a stroke.
-    """
+def find_cuts(mark: Mark) -> list[Cut]:
+    """Return the cuts that digits of a mark may lie between: its ends, and seams if it is wide enough for several."""
     _, _, w, h = mark.box
     width, seams = max(SEAM_HEIGHT * w // h, 2), []
     if max(0.7 * h, 6) <= w <= 12 * h:
@@ -1971,15 +1974,28 @@ def find_cuts(mark: Mark) -> list[tuple[np.ndarray, float]]:
         cv2.drawContours(small, whole, -1, 255, cv2.FILLED)  # of a 0 or an empty box, which no seam shall cut in two
         pen = stroke_width(core)
         apart = max(3, SEAM_HEIGHT // h)  # a pixel of the mark at least
-        seams = [(columns, cost / pen) for columns, cost in find_seams(small / 255.0, apart, 3 * pen)]
-    return [(np.zeros(SEAM_HEIGHT, int), 0), *seams, (np.full(SEAM_HEIGHT, width), 0)]
+        seams = [Cut(columns, cost / pen) for columns, cost in find_seams(small / 255.0, apart, 3 * pen)]
+    return [Cut(np.zeros(SEAM_HEIGHT, int), 0), *seams, Cut(np.full(SEAM_HEIGHT, width), 0)]
 
 
-def list_spans(cuts: list[tuple[np.ndarray, float]]) -> list[tuple[int, int]]:
-    """Return from which cut to which a digit may reach: from one end of the mark to the other, or no wider than one."""
-    middles, ends = [int(columns[SEAM_HEIGHT // 2]) for columns, _ in cuts], (0, len(cuts) - 1)
+def list_spans(cuts: list[Cut]) -> list[tuple[int, int]]:
+    """Return the pairs of cuts that a digit may lie between: first the ends, then all that leave room for just one."""
+    middles, ends = [int(cut.columns[SEAM_HEIGHT // 2]) for cut in cuts], (0, len(cuts) - 1)
     pairs = combinations(range(len(cuts)), 2)
     return [ends] + [(a, b) for a, b in pairs if (a, b) != ends and middles[b] - middles[a] <= 1.25 * SEAM_HEIGHT]
+
+
+def cut_at(mark: Mark, cuts: list[Cut], spans: list[tuple[int, int]]) -> Iterator[tuple[Mark, int, int, float]]:
+    """Yield a mark and its parts between pairs of cuts, each with these and their cost; low parts are left out."""
+    x, y, w, h = mark.box
+    columns = np.arange(cuts[-1].columns[0])
+    beyond = [(cut.columns[:, np.newaxis] <= columns).astype(np.uint8) for cut in cuts]  # right of each
+    beyond = [cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST) for mask in beyond]
+    yield mark, *spans[0], 0
+    for start, end in spans[1:]:
+        ink = mark.ink * (beyond[start] > beyond[end])
+        if cv2.boundingRect(to_core(ink))[3] > 0.5 * h:
+            yield cut_to_ink(ink, x, y), start, end, cuts[start].cost + cuts[end].cost
 
 
 def cut_up(marks: list[Mark]) -> list[list[tuple[Mark, int, int, float]]]:
@@ -1991,19 +2007,7 @@ def cut_up(marks: list[Mark]) -> list[list[tuple[Mark, int, int, float]]]:
     spans = [list_spans(own) for own in cuts]
     if sum(map(len, spans)) > MOST_PIECES:
         return [[(mark, 0, 1, 0)] for mark in marks]
-
-    def cut(mark: Mark, cuts: list[tuple[np.ndarray, float]], spans: list[tuple[int, int]]) -> Iterator[tuple]:
-        x, y, w, h = mark.box
-        columns = np.arange(cuts[-1][0][0])
-        beyond = [(left[:, np.newaxis] <= columns).astype(np.uint8) for left, _ in cuts]  # right of each cut
-        beyond = [cv2.resize(mask, (w, h), interpolation=cv2.INTER_NEAREST) for mask in beyond]
-        yield mark, *spans[0], 0
-        for start, end in spans[1:]:
-            ink = mark.ink * (beyond[start] > beyond[end])
-            if cv2.boundingRect(to_core(ink))[3] > 0.5 * h:
-                yield cut_to_ink(ink, x, y), start, end, cuts[start][1] + cuts[end][1]
-
-    return [list(cut(*one)) for one in zip(marks, cuts, spans, strict=True)]
+    return [list(cut_at(*one)) for one in zip(marks, cuts, spans, strict=True)]
 
 
 def find_digits(gray: np.ndarray, one: bool = False, way: Way = PLAIN) -> Stages:
